@@ -1,0 +1,45 @@
+"""Compute kernels on plain arrays. This package knows nothing of networks, tensors or pictures.
+
+`of(array)` gives the kernel set for the memory the array lives in. Every set defines the names, with the signatures,
+of `reference`; a test compares them. A kernel that a set does not have is a loud error, never a silent copy elsewhere.
+"""
+import importlib
+
+import numpy as np
+
+_forced = None
+
+
+def of(array):
+    """The kernel set for `array`: `cpu` for NumPy arrays, `gpu` for CuPy arrays."""
+    if isinstance(array, np.ndarray):
+        return _load(_forced or "cpu")
+    if type(array).__module__.split(".")[0] == "cupy":
+        return _load("gpu")
+    raise TypeError(f"kernels.of: no kernels for {type(array).__name__}; give a numpy or cupy array")
+
+
+def xp(array):
+    """The array module (numpy or cupy) of `array`."""
+    if isinstance(array, np.ndarray | np.generic | float | int):
+        return np
+    return importlib.import_module(type(array).__module__.split(".")[0])
+
+
+class using:
+    """`with using("reference"):` runs NumPy arrays through another kernel set; for tests and for reading along."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __enter__(self):
+        global _forced
+        self.before, _forced = _forced, self.name
+
+    def __exit__(self, *_):
+        global _forced
+        _forced = self.before
+
+
+def _load(name):
+    return importlib.import_module(f"{__name__}.{name}")
