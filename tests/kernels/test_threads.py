@@ -1,0 +1,125 @@
+"""The pool: every item once, scratch of one's own, errors reach the caller, several callers, forks."""
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from minivis.kernels.cpu import threads
+
+
+@pytest.fixture(autouse=True)
+def default_count_afterwards():
+    yield
+    threads.set_threads(None)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+@pytest.mark.parametrize("count, chunk", [(0, 1), (1, 1), (5, 1), (100, 7), (64, 64), (10, 100)])
+def test_every_item_is_done_exactly_once(n, count, chunk):
+    threads.set_threads(n)
+    done = np.zeros(count, int)
+
+    def job(args, scratch, first, last):
+        assert args == "arguments" and 0 <= first < last <= count
+        done[first:last] += 1
+
+    threads.run(job, "arguments", count, chunk)
+    assert (done == 1).all()
+
+
+def test_work_is_shared_and_each_thread_has_its_own_aligned_scratch():
+    threads.set_threads(2)
+    meeting = threading.Barrier(2, timeout=20)    # passes only when two threads are inside at once
+    seen = {}
+
+    def job(args, scratch, first, last):
+        meeting.wait()
+        seen[threading.get_ident()] = scratch
+
+    threads.run(job, None, 2, 1, scratch=1000)
+    assert len(seen) == 2 and len(set(seen.values())) == 2
+    assert all(address and address % 64 == 0 for address in seen.values())
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_error_reaches_the_caller_and_the_pool_lives_on(n):
+    threads.set_threads(n)
+
+    def job(args, scratch, first, last):
+        if first <= 3 < last:
+            raise ArithmeticError("item 3")
+
+    with pytest.raises(ArithmeticError, match="item 3"):
+        threads.run(job, None, 6)
+    total = []
+    threads.run(lambda *a: total.append(a[2]), None, 6)
+    assert sum(total) == (0 if n == 1 else 15)
+
+
+def test_many_python_threads_may_call_at_once_and_jobs_may_call_run():
+    threads.set_threads(3)
+    sums = np.zeros(8, int)
+
+    def outer(which):
+        for _ in range(50):
+            part = np.zeros(20, int)
+
+            def inner(args, scratch, first, last):
+                part[first:last] = args
+
+            def job(args, scratch, first, last):
+                threads.run(inner, 1, 20, 3)
+
+            threads.run(job, None, 2)
+            sums[which] += part.sum()
+
+    callers = [threading.Thread(target=outer, args=(i,)) for i in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert (sums == 50 * 20).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_working_pool():
+    threads.set_threads(3)
+    done = []
+    threads.run(lambda *a: done.append(1), None, 3)
+    child = os.fork()
+    if child == 0:
+        meeting = threading.Barrier(3, timeout=10)
+        try:
+            threads.run(lambda *a: meeting.wait(), None, 3)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    for _ in range(200):
+        finished, status = os.waitpid(child, os.WNOHANG)
+        if finished:
+            break
+        time.sleep(0.1)
+    assert finished == child and os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "two", None])
+def test_a_wrong_number_of_threads_is_an_error_that_says_so(wrong, monkeypatch):
+    if wrong is not None:
+        with pytest.raises(ValueError, match="number of threads"):
+            threads.set_threads(wrong)
+    else:
+        monkeypatch.setenv("MINIVIS_THREADS", "many")
+        threads.set_threads(None)
+        with pytest.raises(ValueError, match="MINIVIS_THREADS.*'many'"):
+            threads.get_threads()
+
+
+def test_blas_is_held_to_one_thread_inside_and_given_back():
+    libraries = threads._find_blas()
+    before = [library.get_num_threads() for library in libraries]
+    with threads.one_blas_thread(), threads.one_blas_thread():
+        assert all(library.get_num_threads() == 1 for library in libraries)
+    assert [library.get_num_threads() for library in libraries] == before
