@@ -62,17 +62,17 @@ def test_many_python_threads_may_call_at_once_and_jobs_may_call_run():
     threads.set_threads(3)
     sums = np.zeros(8, int)
 
+    def inner_job(part, scratch, first, last):
+        part[first:last] = 1
+
+    def outer_job(part, scratch, first, last):
+        threads.run(inner_job, part, 20, 3)
+
     def outer(which):
         for _ in range(50):
             part = np.zeros(20, int)
 
-            def inner(args, scratch, first, last):
-                part[first:last] = args
-
-            def job(args, scratch, first, last):
-                threads.run(inner, 1, 20, 3)
-
-            threads.run(job, None, 2)
+            threads.run(outer_job, part, 2)
             sums[which] += part.sum()
 
     callers = [threading.Thread(target=outer, args=(i,)) for i in range(8)]
@@ -113,7 +113,7 @@ def test_a_wrong_number_of_threads_is_an_error_that_says_so(wrong, monkeypatch):
     else:
         monkeypatch.setenv("MINIVIS_THREADS", "many")
         threads.set_threads(None)
-        with pytest.raises(ValueError, match="MINIVIS_THREADS.*'many'"):
+        with pytest.raises(ValueError, match=r"MINIVIS_THREADS.*'many'"):
             threads.get_threads()
 
 
