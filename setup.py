@@ -1,7 +1,7 @@
 """Packaging of minivis.
 
 `kernels/` and `weights/` lie at the top of the repository, where a reader finds them at once, but install inside the
-package as `minivis.kernels` and `minivis.weights`: a top-level module called `kernels` would collide with others on PyPI.
+package as `minivis.kernels` and `minivis.weights`: a top-level module called `kernels` would collide with others.
 """
 from setuptools import find_packages, setup
 

@@ -1,8 +1,8 @@
 """Every kernel in plain NumPy: the definition that all other kernel sets are checked against.
 
-Written to be read, not to be fast. Arrays are (N, H, W, C); convolution weights (kh, kw, C/groups, K), both C-contiguous
-unless said otherwise. Geometry is always spelt out: stride, dilation, size are pairs (vertical, horizontal), pad is
-(top, bottom, left, right) and may not be negative. Sizes: N pictures, H x W input, OH x OW output, C input channels,
+Written to be read, not to be fast. Arrays are (N, H, W, C), convolution weights (kh, kw, C/groups, K). Geometry
+is always spelt out: stride, dilation, size are pairs (vertical, horizontal), pad is (top, bottom, left, right) and may
+not be negative. Sizes: N pictures, H x W input, OH x OW output, C input channels,
 K output channels. The result has the dtype of x.
 
 Masks (from relu_forward) and switches (from max_pool_forward) are opaque: every set packs them as it likes;
@@ -99,6 +99,25 @@ def _groups(C, K, groups):
     return [(slice(g * c, g * c + c), slice(g * k, g * k + k)) for g in range(groups)]
 
 
+# ---------------------------------------------------------------------------------------------------------- dense
+
+
+def linear_forward(x, w, b):
+    """y[n,k] = b[k] + sum over c of x[n,c] w[c,k]; b may be None. A row's bits never depend on the other rows."""
+    y = x @ w
+    return y if b is None else y + b
+
+
+def linear_backward_input(dy, w):
+    """dx[n,c] = sum over k of dy[n,k] w[c,k]."""
+    return dy @ w.T
+
+
+def linear_backward_weight(dy, x):
+    """dw[c,k] = sum over n of x[n,c] dy[n,k]."""
+    return x.T @ dy
+
+
 # -------------------------------------------------------------------------------------------------------- pooling
 
 
@@ -147,7 +166,7 @@ def unpack_switch(switches, y_shape):
 
 
 def avg_pool_forward(x, size, stride, pad, ceil, count_pad):
-    """The mean of each window. count_pad True divides by all cells inside the padded picture, False by real cells only."""
+    """The mean of each window. count_pad True divides by all cells of the padded picture, False by real cells only."""
     out, grown = _pool_geometry(x.shape, size, stride, pad, ceil)
     total = _windows(_pad(x, grown), size, stride, out).sum(axis=-1, dtype=x.dtype)
     return np.ascontiguousarray(total / _cells(x.shape, size, stride, pad, out, grown, count_pad, x.dtype))
@@ -232,7 +251,7 @@ def _channel_sums(v, size, mirrored=False):
 
 
 def axis_matmul(x, m, axis):
-    """Apply a matrix along the picture's rows (axis 1) or columns (axis 2): y[n,i,w,c] = sum over h of m[i,h] x[n,h,w,c].
+    """Apply a matrix along the rows (axis 1) or columns (axis 2): y[n,i,w,c] = sum over h of m[i,h] x[n,h,w,c].
 
     Resizing and Gaussian blur are two of these; their transposes are the backward passes.
     """
@@ -280,8 +299,8 @@ def chain_backward_input(dy, saved, rules):
     """dx of a chain. rules: for each step None, or for a "relu" step "plain", "guided", "deconv" or a function
     f(dy, positive) -> dx with a boolean array `positive`.
 
-    Where a max pooling follows a ReLU a set may apply the ReLU's rule on the chosen cells alone: a rule of one's own must
-    turn a zero gradient into zero, and sees positive = False on the cells that were not chosen.
+    Where a max pooling follows a ReLU a set may apply the ReLU's rule on the chosen cells alone: a rule of one's own
+    must turn a zero gradient into zero, and sees positive = False on the cells that were not chosen.
     """
     for (step, weight, shape, note), rule in zip(reversed(saved), reversed(rules)):
         if step.kind == "conv":
