@@ -1,0 +1,265 @@
+"""The command line: one sub-command per technique and command, options read from the function's own signature.
+
+    minivis TECHNIQUE INPUT... [options] -o OUT.png
+
+Exit status: 0, 1 (one line says what was wrong), 2 (usage), 130 (Ctrl-C). Pictures and data go to files or stdout,
+progress and remarks to stderr. Only the module of the sub-command that was asked for is imported.
+"""
+import argparse
+import difflib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from . import __version__, commands, techniques
+from .errors import MinivisError
+from .options import parameters, reserved, summary
+
+PRINTS = ("classify",)      # techniques whose result is read, not looked at: no picture unless -o asks for one
+
+
+def main(argv):
+    try:
+        return _run(list(argv))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:         # `minivis layers | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv):
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"minivis {__version__}")
+        return 0
+    name = argv[0].replace("-", "_")
+    if name not in techniques.TECHNIQUES and name not in commands.COMMANDS:
+        return _usage_error(f"no command {argv[0]!r}{_did_you_mean(name)}; `minivis --help` lists them")
+    verbose = any(a in ("-v", "--verbose") for a in argv)
+    try:
+        function = (techniques if name in techniques.TECHNIQUES else commands).load(name)
+        parser = parser_for(name, function)
+        arguments = parser.parse_args(argv[1:])
+        return Job(name, function, arguments).run()
+    except SystemExit as exit:      # argparse has said what it had to say
+        return exit.code or 0
+    except (MinivisError, ValueError, KeyError, OSError, MemoryError) as error:
+        if verbose:
+            traceback.print_exc()
+        return _failed(error)
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        return _failed(f"internal error: {type(error).__name__}: {error}" + ("" if verbose else " (-v shows where)"))
+
+
+def overview():
+    """What `minivis --help` prints."""
+    lines = ["usage: minivis TECHNIQUE INPUT... [options] -o OUT.png", "",
+             "See inside convolutional networks and make pictures with them.", ""]
+    for family, title in techniques.FAMILIES.items():
+        entries = [(n, e) for n, e in techniques.TECHNIQUES.items() if e.family == family]
+        if entries:
+            lines += [f"{title}:"] + [f"  {n.replace('_', '-'):<18}{e.summary}" for n, e in entries]
+    lines += ["Other commands:"] + [f"  {n.replace('_', '-'):<18}{text}" for n, text in commands.COMMANDS.items()]
+    return "\n".join(lines + ["", "`minivis TECHNIQUE --help` shows a technique's options."])
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a wrong usage, exit 2."""
+
+    def error(self, message):
+        _usage_error(f"{message} (see `{self.prog} --help`)")
+        self.exit(2)
+
+
+def parser_for(name, function):
+    """The argparse parser of one sub-command."""
+    parser = Parser(prog=f"minivis {name.replace('_', '-')}", description=summary(function), allow_abbrev=False)
+    takes_pictures = False
+    for p in parameters(function):
+        if p.is_picture and p.positional and not p.many:
+            parser.add_argument(p.name, metavar="PICTURE", nargs="+", help=p.help or "one or several picture files")
+            takes_pictures = True
+        else:
+            p.add_to(parser)
+    common = parser.add_argument_group("the same for every technique")
+    if "net" in reserved(function):
+        common.add_argument("--network", metavar="NAME|FILE", help="a network by name, or a file with weights")
+        common.add_argument("--device", default="auto", metavar="auto|cpu|gpu|gpu:N", help="(default: auto)")
+        common.add_argument("--precision", default="float32", help="(default: float32)",
+                            choices=("float32", "float32-direct", "float64", "tf32", "float16"))
+    if "memory" in reserved(function):
+        common.add_argument("--memory", metavar="SIZE", help="for work space, e.g. 500MB "
+                            "(default: the smaller of 2 GB and half of what is free)")
+    if "seed" in reserved(function):
+        common.add_argument("--seed", type=int, default=0, metavar="N", help="random numbers start here (default: 0)")
+    common.add_argument("--threads", type=int, metavar="N", help="(default: all cores)")
+    if name in techniques.TECHNIQUES:
+        what = "a folder if there are several pictures" if takes_pictures else "a picture file"
+        common.add_argument("-o", "--output", metavar="OUT.png", help=f"where the picture goes; {what}")
+        common.add_argument("--raw", metavar="OUT.npz", help="also write the numbers: arrays and the recipe")
+    common.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    common.add_argument("-q", "--quiet", action="store_true", help="no progress, no remarks")
+    common.add_argument("-v", "--verbose", action="store_true", help="on an error show where it happened")
+    return parser
+
+
+class Job:
+    """One call of a technique or command: inputs read, function run once or for each picture, results delivered."""
+
+    def __init__(self, name, function, arguments):
+        self.name, self.function, self.args = name, function, arguments
+        self.parameters = parameters(function)
+        self.reserved = reserved(function)
+        self.each = next((p for p in self.parameters if p.is_picture and p.positional and not p.many), None)
+
+    def run(self):
+        if self.args.threads is not None:
+            _set_threads(self.args.threads)
+        sources = getattr(self.args, self.each.name) if self.each else [None]
+        if self.name in techniques.TECHNIQUES:
+            targets = self._targets(sources)
+        else:
+            targets = [(None, None)] * len(sources)
+        fixed = self._fixed_arguments()
+        rows, failures = [], 0
+        for source, (picture_file, raw_file) in zip(sources, targets):
+            try:
+                rows.append(self._one(source, fixed, picture_file, raw_file))
+            except (MinivisError, ValueError, KeyError, OSError) as error:
+                if len(sources) == 1:
+                    raise
+                failures += 1       # the other pictures are not to blame
+                _failed(error)
+        if self.args.json:
+            print(json.dumps(rows, indent=1))
+        return 1 if failures else 0
+
+    def _fixed_arguments(self):
+        """Everything but the picture that changes from call to call."""
+        values = {}
+        if "net" in self.reserved:
+            from .network import load_network
+            named = () if self.args.network is None else (self.args.network,)
+            values["net"] = load_network(*named, device=self.args.device, precision=self.args.precision)
+        for name in ("seed", "memory"):
+            if name in self.reserved:
+                values[name] = getattr(self.args, name)
+        for p in self.parameters:
+            if p is not self.each:
+                value = getattr(self.args, p.name)
+                if p.is_picture and value is not None:
+                    value = [p.reads.read(v) for v in value] if p.many else p.reads.read(value)
+                values[p.name] = value
+        return values
+
+    def _one(self, source, fixed, picture_file, raw_file):
+        values = dict(fixed)
+        if self.each:
+            values[self.each.name] = self.each.reads.read(source)
+        monitor = None
+        if "monitor" in self.reserved:
+            from .monitor import SilentMonitor, TerminalMonitor
+            monitor = values["monitor"] = SilentMonitor() if self.args.quiet else TerminalMonitor(self.name)
+        try:
+            result = self.function(**values)
+        finally:
+            if monitor is not None:
+                monitor.close()
+        return self._deliver(result, source, picture_file, raw_file)
+
+    def _deliver(self, result, source, picture_file, raw_file):
+        row = {"image": source} if source is not None else {}
+        if result is None:
+            return row
+        for file in (picture_file, raw_file):
+            if file is not None:
+                result.save(file)
+                if not self.args.quiet and not self.args.json:
+                    print(f"wrote {file}", file=sys.stderr)
+        if self.args.json:
+            return row | result.to_dict()
+        if self.name in PRINTS or self.name in commands.COMMANDS:
+            many = self.each is not None and len(getattr(self.args, self.each.name)) > 1
+            print((f"{source}\n" if many else "") + result.text())
+        return row
+
+    def _targets(self, sources):
+        """(picture file, raw file) for each source; all checked before any work is done."""
+        from .image import check_writable
+        several = len(sources) > 1
+        names = _distinct_names(sources, self.name)
+        pictures = _places(self.args.output, several, names, ".png")
+        if self.args.output is None and self.name in PRINTS:
+            pictures = [None] * len(sources)
+        raws = _places(self.args.raw, several, names, ".npz") if self.args.raw else [None] * len(sources)
+        for picture, raw in zip(pictures, raws):
+            if picture is not None:
+                check_writable(picture)
+            if raw is not None:
+                _check_raw(raw)
+        return list(zip(pictures, raws))
+
+
+def _places(where, several, names, suffix):
+    """Files to write: the one named, or one for each source in the folder named, or in this one."""
+    folder = None if where is None else Path(where)
+    if folder is not None and not several and not folder.is_dir() and not str(where).endswith(("/", os.sep)):
+        return [folder]
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise MinivisError(f"{where} is a file; with several pictures -o and --raw name a folder")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return [(folder or Path()) / f"{name}{suffix}" for name in names]
+
+
+def _distinct_names(sources, technique):
+    """STEM.TECHNIQUE for each source; sources of the same stem are numbered, so that none overwrites another."""
+    names, seen = [], {}
+    for source in sources:
+        stem = Path(source).stem if source is not None else None
+        name = technique.replace("_", "-") if stem is None else f"{stem}.{technique.replace('_', '-')}"
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+    return names
+
+
+def _check_raw(path):
+    from .files import check_folder
+    if Path(path).suffix != ".npz":
+        raise MinivisError(f"{path}: numbers are written as .npz; end the name in .npz")
+    check_folder(path)
+
+
+def _set_threads(count):
+    if count < 1:
+        raise MinivisError(f"--threads {count}: at least 1 thread is needed")
+    os.environ["MINIVIS_THREADS"] = str(count)      # read when the pool starts
+
+
+def _failed(error):
+    if isinstance(error, MemoryError):
+        message = f"out of memory: {error}".rstrip(": ") + "; a smaller picture or --memory may help"
+    elif isinstance(error, KeyError) and error.args:
+        message = str(error.args[0])        # str(KeyError) would add quotes
+    else:
+        message = str(error)
+    print(f"minivis: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _usage_error(message):
+    print(f"minivis: {message}", file=sys.stderr)
+    return 2
+
+
+def _did_you_mean(name):
+    close = difflib.get_close_matches(name, [*techniques.TECHNIQUES, *commands.COMMANDS], 2)
+    return f"; did you mean {' or '.join(c.replace('_', '-') for c in close)}?" if close else ""
