@@ -3,3 +3,7 @@
 
 class MinivisError(ValueError):
     """What was wrong, with the value, and what to do: one line."""
+
+
+class WeightFileError(MinivisError):
+    """A weights file that is damaged, hostile, or of a form nobody reads: the message names file and layer."""
