@@ -1,0 +1,11 @@
+"""What techniques return: numbers first, and a figure that says what they are."""
+
+from ..provenance import make_recipe
+from .attribution import Attribution, Occlusion
+from .base import Result
+from .classification import Classification
+from .comparison import Comparison
+from .layers import Activations, Filters
+
+__all__ = ["Activations", "Attribution", "Classification", "Comparison", "Filters", "Occlusion", "Result",
+           "make_recipe"]

@@ -1,0 +1,167 @@
+"""Maps over the pixels of one picture: attributions, and occlusion."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import show
+from ..figures import fit, mark_boxes
+from ..provenance import jsonable
+from .base import Panel, Result, describe_target, number, picture_panel, seen_line
+
+RISE, DROP = (33, 102, 172), (178, 24, 43)      # the ends of the signed colour map
+
+
+@dataclass(eq=False)
+class Attribution(Result):
+    """How much each input pixel matters for one score.
+
+    values: the technique's own quantity, (H, W), or (H, W, 3) in RGB order, signed where it has a sign.
+    gradient: the raw gradient (H, W, 3) in RGB order, or None. target: index, string, or the dict of `describe_target`.
+    score: the target's score of kind `score_kind` ("logit", "prob", "logprob", "activation"), read at `layer`.
+    seen: the preprocessing.Seen the network got. gap: sum of values minus what theory says they sum to, or None.
+    signed: whether values have a sign; None asks the values. quantity: what one value is, in words.
+    """
+
+    values: np.ndarray
+    gradient: np.ndarray | None = None
+    target: object = None
+    score: float | None = None
+    score_kind: str = "logit"
+    seen: object = None
+    gap: float | None = None
+    layer: str = field(default="", kw_only=True)
+    quantity: str = field(default="", kw_only=True)
+    signed: bool | None = field(default=None, kw_only=True)
+
+    def shown(self):
+        """The map as a picture with its scale."""
+        if self.values.ndim == 3:
+            return show.signed_rgb(self.values)
+        signed = bool(np.min(self.values) < 0) if self.signed is None else self.signed
+        return show.signed(self.values) if signed else show.heat(self.values)
+
+    def arrays(self):
+        seen = {} if self.seen is None else {"seen_picture": self.seen.picture, "seen_box": np.array(self.seen.box)}
+        return {"values": self.values, "gradient": self.gradient,
+                "score": None if self.score is None else np.float64(self.score), **seen}
+
+    def to_dict(self):
+        problem = show.what_is_wrong(self.values)
+        numbers = {} if problem else {"least": float(self.values.min()), "largest": float(self.values.max())}
+        return {"technique": self.recipe.get("technique"), "target": jsonable(self.target), "layer": self.layer or None,
+                "score": jsonable(self.score), "score_kind": self.score_kind, "gap": jsonable(self.gap),
+                "shape": list(self.values.shape), **numbers, "problem": problem or None, "notes": list(self.notes)}
+
+    def facts(self):
+        score = "" if self.score is None else f"{self.score_kind} {number(self.score)}"
+        if score and self.layer:
+            score += f" at layer {self.layer}"
+        target = f"target: {describe_target(self.target)}" if self.target is not None else ""
+        first = "; ".join(part for part in (target, score) if part)
+        gap = "" if self.gap is None else f"gap (sum of the map minus what it should sum to): {number(self.gap)}"
+        second = "; ".join(part for part in (self.network_line(), seen_line(self.seen)) if part)
+        return [first, gap, second]
+
+    def main_panel(self):
+        shown = self.shown()
+        if self.values.ndim == 3:
+            unit = (self.quantity or "value") + ", for R, G and B alike; grey is 0"
+        else:
+            unit = self.quantity or "value"
+        return Panel(self._map_title(), shown.picture, shown, unit)
+
+    def _map_title(self):
+        return "Map in colour" if self.values.ndim == 3 else "Map"
+
+    def panels(self):
+        main = self.main_panel()
+        found = [*picture_panel(self.seen), main]
+        if self.seen is not None and self.values.ndim == 2 and not main.shown.problem:
+            found.append(Panel("Map over the picture", show.overlay(self.seen.picture, main.shown, self.values),
+                               caption="Colours as in the map; the stronger the value, the less the picture shows."))
+        return found
+
+
+@dataclass(eq=False)
+class Occlusion(Attribution):
+    """What hiding each part of the picture does to the scores.
+
+    values (H, W): clean score minus hidden score, spread to pixels; above zero where the part speaks *for* the target.
+    scores (positions_y, positions_x, classes): the scores with the window at each position; clean (classes,): without.
+    positions: (tops, lefts), pixel rows and columns of the windows' upper left corners, on the network's input;
+    window: (h, w); column: which of `classes` is the target.
+    """
+
+    scores: np.ndarray = None
+    clean: np.ndarray = None
+    positions: tuple = ((), ())
+    window: tuple = field(default=(1, 1), kw_only=True)
+    column: int = field(default=0, kw_only=True)
+
+    def shown(self):
+        return show.signed(self.values, percentile=None)
+
+    def changes(self):
+        """clean - hidden of the target, (positions_y, positions_x)."""
+        return self.clean[self.column] - self.scores[:, :, self.column]
+
+    def extremes(self, count=3, sign=1):
+        """The largest drops (sign 1) or rises (-1): [(change, (top, left, bottom, right))], windows not overlapping."""
+        changes = sign * self.changes()
+        tops, lefts = (np.asarray(edges) for edges in self.positions)
+        height, width = self.values.shape[:2]
+        found = []
+        for flat in np.argsort(-changes, axis=None, kind="stable"):
+            row, column = np.unravel_index(flat, changes.shape)
+            if not changes[row, column] > 0 or len(found) == count:
+                break
+            top, left = int(tops[row]), int(lefts[column])
+            box = (max(0, top), max(0, left), min(height, top + self.window[0]), min(width, left + self.window[1]))
+            if all(box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for _, b in found):
+                found.append((float(sign * changes[row, column]), box))
+        return found
+
+    def arrays(self):
+        return {**super().arrays(), "scores": self.scores, "clean": self.clean, "window": np.array(self.window),
+                "positions_y": np.asarray(self.positions[0]), "positions_x": np.asarray(self.positions[1])}
+
+    def to_dict(self):
+        def rows(sign):
+            return [{"change": -change, "box": list(box)} for change, box in self.extremes(sign=sign)]
+        return {**super().to_dict(), "drops": rows(1), "rises": rows(-1)}
+
+    def _map_title(self):
+        return "Change of the score when each part is hidden"
+
+    def main_panel(self):
+        panel = super().main_panel()
+        panel.unit = self.quantity or f"{self.score_kind} before minus after hiding: red speaks for the target, " \
+                                      "blue against it"
+        return panel
+
+    def panels(self):
+        panels = super().panels()
+        drops, rises = self.extremes(sign=1), self.extremes(sign=-1)
+        lines = [f"Window {self.window[0]} \N{MULTIPLICATION SIGN} {self.window[1]}, {self.scores.shape[0]} "
+                 f"\N{MULTIPLICATION SIGN} {self.scores.shape[1]} positions."]
+        lines += [_change_line(f"D{i + 1}", change, box) for i, (change, box) in enumerate(drops)]
+        lines += [_change_line(f"R{i + 1}", change, box) for i, (change, box) in enumerate(rises)]
+        if not rises:
+            lines.append("Hiding no part raised the score.")
+        if not drops:
+            lines.append("Hiding no part lowered the score.")
+        if self.seen is not None:
+            factor = max(1, len(fit(self.seen.picture)) // len(self.seen.picture))
+            boxes = [(box, f"D{i + 1}", DROP) for i, (_, box) in enumerate(drops)]
+            boxes += [(box, f"R{i + 1}", RISE) for i, (_, box) in enumerate(rises)]
+            panels[0].picture = mark_boxes(self.seen.picture, boxes, factor)
+            panels[0].exact = True
+        panels[0].caption = "\n".join(lines)
+        return panels
+
+
+def _change_line(name, change, box):
+    word = "falls" if change > 0 else "rises"
+    return (f"{name}: {word} by {number(abs(change))} with rows {box[0]} to {box[2]}, "
+            f"columns {box[1]} to {box[3]} hidden")
