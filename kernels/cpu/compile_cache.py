@@ -1,27 +1,40 @@
-"""Where compiled kernels are kept between processes, and the decorator `kernel` that every compiled function carries.
+"""Compiled kernels: the decorators that mark them, and where their machine code is kept between processes.
 
-Numba's own cache looks at the one file a function stands in. Our kernels are assembled from several files, so it would
-go on running old code after an edit elsewhere. Here the cache is a folder named after everything the machine code
-depends on: the text of every file in this package, the versions of numba and llvmlite, the processor and its features,
-and the switches in the environment. An edit means another folder; folders not used for a while are removed.
+Three decorators: `kernel` for what Python calls, `helper` for what kernels call, `intrinsic` for what writes LLVM IR by
+itself. None of them does anything when a module is imported. The first call of a kernel looks for its machine code on
+disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables takes half a second,
+so a process whose kernels are all on disk never does. Only when code is missing is Numba imported and the kernel compiled.
 
-The folder lies under the user's cache folder, never beside the sources, so read-only installs work. Where no folder can
-be written, kernels are compiled in each process.
+Numba's own cache looks at the one file a function stands in. Our kernels are assembled from several files, so it would go
+on running old code after an edit elsewhere. Here the cache is a folder named after everything the machine code depends
+on: the text of every file in this package, the versions of Numba and llvmlite, the processor and its features, and the
+switches in the environment. An edit means another folder; folders not used for a while are removed. It lies under the
+user's cache folder, never beside the sources, so read-only installs work. Where nothing can be written, each process
+compiles for itself.
 """
+import ctypes
+import functools
 import hashlib
+import importlib.util
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
-import numba
-from numba.core import caching
-from numba.extending import intrinsic  # noqa: F401  (taken from here by the files that emit vector instructions)
+import numpy as np
 
 _KEEP = 4    # folders of other versions that may stay: two checkouts, or two virtual environments, at the same time
+
+# What machine code may call outside itself, in any process: the C library's own.
+_SYSTEM_CALLS = {"memcpy", "memset", "memmove", "pow", "powf", "exp", "expf", "log", "logf", "floor", "floorf", "ceil",
+                 "ceilf", "fma", "fmaf", "bzero", "fmaxf", "fminf"}
+
+
+# ------------------------------------------------------------------------------------------------------ the folder
 
 
 def cache_folder():
@@ -38,20 +51,28 @@ def cache_folder():
 
 def host():
     """(name, features) of the processor that Numba compiles for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES change them."""
-    name = numba.config.CPU_NAME or llvm.get_host_cpu_name()
-    features = numba.config.CPU_FEATURES
+    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES")
     return name, llvm.get_host_cpu_features().flatten() if features is None else features
 
 
 def source_stamp():
-    """16 hex digits of everything that decides about the machine code."""
+    """16 hex digits of everything that decides about the machine code. About a millisecond."""
     digest = hashlib.sha256()
-    for part in (numba.__version__, llvmlite.__version__, *host(), os.environ.get("MINIVIS_INTRINSICS", "")):
+    for part in (sys.version, sys.platform, _numba_version(), llvmlite.__version__, *host()):
         digest.update(f"{part}\n".encode())
+    for name in sorted(os.environ):
+        if name.startswith("NUMBA_") or name == "MINIVIS_INTRINSICS":
+            digest.update(f"{name}={os.environ[name]}\n".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(f"{path.name}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _numba_version():
+    """The text that names Numba's version, without importing it."""
+    return (Path(importlib.util.find_spec("numba").origin).parent / "_version.py").read_bytes()
 
 
 def _open_folder():
@@ -82,61 +103,158 @@ _STAMP = source_stamp()    # of the sources as they were imported, not as they m
 _FOLDER = _open_folder()
 
 
-class _Locator(caching._CacheLocator):
-    """Tells Numba the folder. The stamp is in its name already."""
+# -------------------------------------------------------------------------------------------------- the decorators
 
-    def __init__(self, function):
-        self._disambiguator = str(function.__code__.co_firstlineno)
-
-    @classmethod
-    def from_function(cls, function, path):
-        return cls(function)
-
-    def get_cache_path(self):
-        return str(_FOLDER)
-
-    def get_source_stamp(self):
-        return _STAMP
-
-    def get_disambiguator(self):
-        return self._disambiguator
+_lock = threading.RLock()    # compiling and loading
+_deferred = []               # every helper and intrinsic that Numba has not been told of
+_kernels = []
+_out = ctypes.create_string_buffer(64)    # where native code writes its "None"; nobody reads it
+_OUT = ctypes.addressof(_out)
 
 
-class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+class _Deferred:
+    """Stands in a module for a helper or intrinsic until something is compiled; then the real thing replaces it."""
 
+    def __init__(self, function, make):
+        self.function, self.make, self.real = function, make, None
+        self.__doc__ = function.__doc__
+        _deferred.append(self)
 
-class _KernelCache(caching.FunctionCache):
-    """A damaged or unreadable entry means compiling again, and a full disk means not keeping: never an error."""
-
-    _impl_class = _Implementation
-
-    def load_overload(self, signature, target_context):
-        try:
-            return super().load_overload(signature, target_context)
-        except Exception:    # unpickling a damaged file can raise anything
-            return None
-
-    def save_overload(self, signature, data):
-        try:
-            super().save_overload(signature, data)
-        except OSError:
-            pass
-
-
-def kernel(function):
-    """Compile `function(descriptor, scratch, first, last)` at its first call, without the GIL; keep the machine code.
-
-    descriptor: a C-contiguous int64 array of sizes and addresses; the others are ints (see threads.run). It must be a
-    top-level function and takes care of its own bounds. No fast-math: sums are made in the order written. Division by
-    zero gives inf or nan as in NumPy. Python may call it; other kernels may not: what they share is a `helper`.
-    """
-    compiled = helper(function)
-    if _FOLDER is not None and hasattr(compiled, "_cache"):    # no _cache where NUMBA_DISABLE_JIT is set
-        compiled._cache = _KernelCache(function)
-    return compiled
+    def __call__(self, *args):
+        with _lock:
+            _tell_numba()
+        return self.real(*args)
 
 
 def helper(function):
     """A function that kernels call, with arguments of any type Numba knows. It is compiled into each of its callers."""
-    return numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    return _Deferred(function, lambda numba, f: numba.njit(nogil=True, error_model="numpy", boundscheck=False)(f))
+
+
+def intrinsic(function):
+    """numba.extending.intrinsic, postponed: `function(typing_context, *types)` -> signature, code generator."""
+    return _Deferred(function, lambda numba, f: numba.extending.intrinsic(f))
+
+
+class Kernel:
+    """A compiled function `(descriptor, scratch, first, last)`; see `kernel`."""
+
+    def __init__(self, function):
+        self.function, self.address, self._call = function, None, None
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        _kernels.append(self)
+
+    def __call__(self, descriptor, scratch, first, last):
+        if self.bound(descriptor)(scratch, first, last):
+            raise RuntimeError(f"kernel {self.__name__}: stopped by an error inside")
+
+    def bound(self, descriptor):
+        """-> f(scratch, first, last) for this descriptor, which must be kept alive; it returns 0, or not 0 on an error."""
+        if descriptor.dtype != np.int64 or not descriptor.flags.c_contiguous:
+            raise TypeError(f"kernel {self.__name__}: the descriptor must be a contiguous int64 array")
+        return functools.partial(self._call or self.load(), _OUT, _OUT, descriptor.__array_interface__["data"][0])
+
+    def load(self):
+        """Find or make the machine code."""
+        with _lock:
+            if self._call is None:
+                name = f"{self.function.__module__.rpartition('.')[2]}.{self.function.__name__}"
+                symbol, code = _read(name) or _write(name, *_compile(self.function))
+                self._engine = _link(code)    # owns the memory the code lies in
+                self.address = self._engine.get_function_address(symbol)
+                arguments = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3
+                self._call = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(self.address)    # lets go of the GIL
+        return self._call
+
+
+def kernel(function):
+    """A kernel `function(descriptor, scratch, first, last)`: callable from Python, without the GIL, and kept on disk.
+
+    In Python the descriptor is a C-contiguous int64 array of sizes and addresses and the others are ints (see
+    threads.run); inside, the descriptor is a bare pointer: index it, do not ask for its length. It returns nothing and
+    takes care of its own bounds. No fast-math: sums are made in the order written; division by zero gives inf or nan.
+    It must be a top-level function. Kernels do not call kernels: what they share is a `helper`.
+    """
+    return Kernel(function)
+
+
+def load_all():
+    """Load, or compile and keep, every kernel of the modules imported so far. -> how many there are."""
+    for each in list(_kernels):
+        each.load()
+    return len(_kernels)
+
+
+# ------------------------------------------------------------------------------------------- compiling, loading
+
+
+def _tell_numba():
+    """Make the deferred functions real and put them where they were: in the globals of every function of ours."""
+    import numba
+    import numba.extending
+    for each in _deferred:
+        if each.real is None:
+            each.real = each.make(numba, each.function)
+    package = __name__.rpartition(".")[0]
+    spaces = [vars(m) for name, m in list(sys.modules.items()) if name.startswith(package) and m is not None]
+    for space in spaces + [f.function.__globals__ for f in (*_deferred, *_kernels)]:
+        for name, value in list(space.items()):
+            if isinstance(value, _Deferred):
+                space[name] = value.real
+    return numba
+
+
+def _compile(function):
+    """-> (symbol, object code) of a kernel. The symbol's C signature is
+
+        int32 symbol(void **result, void **error, int64 *descriptor, int64 scratch, int64 first, int64 last)
+
+    which is Numba's own for native functions; not 0 means an error.
+    """
+    numba = _tell_numba()
+    types = numba.types
+    signature = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", boundscheck=False, no_cpython_wrapper=True,
+                            no_cfunc_wrapper=True)(function)
+    dispatcher.compile(signature)
+    result = dispatcher.overloads[signature.args]
+    foreign = {f.name for f in result.library._final_module.functions if f.is_declaration}
+    foreign = {name for name in foreign if not name.startswith("llvm.")} - _SYSTEM_CALLS
+    if foreign:
+        raise RuntimeError(f"kernel {function.__name__} would call {', '.join(sorted(foreign))}, which is not there in "
+                           "a process without Numba: make no arrays and raise no errors in a kernel")
+    return result.fndesc.llvm_func_name, result.library._get_compiled_object()
+
+
+def _link(code):
+    """An execution engine with the object code loaded and its references resolved."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
+
+
+def _read(name):
+    """(symbol, object code) from disk, or None where there is none or it is damaged."""
+    if _FOLDER is None:
+        return None
+    try:
+        checksum, symbol, code = (_FOLDER / f"{name}.o").read_bytes().split(b"\n", 2)
+    except (OSError, ValueError):
+        return None
+    return (symbol.decode(), code) if hashlib.sha256(code).hexdigest() == checksum.decode("latin-1") else None
+
+
+def _write(name, symbol, code):
+    """Keep the machine code; a full disk means not keeping it, never an error. -> symbol, code"""
+    if _FOLDER is not None:
+        try:
+            with tempfile.NamedTemporaryFile(dir=_FOLDER, delete=False) as file:
+                file.write(b"\n".join((hashlib.sha256(code).hexdigest().encode(), symbol.encode(), code)))
+            os.replace(file.name, _FOLDER / f"{name}.o")    # whole or not at all, whoever else is writing
+        except OSError:
+            pass
+    return symbol, code

@@ -10,6 +10,7 @@ The calling thread works too. A pool of our own instead of Numba's prange: one p
 functions compile ten times faster, and several Python threads may call at once. After a fork the child starts its own.
 """
 import contextlib
+import functools
 import itertools
 import os
 import queue
@@ -61,8 +62,9 @@ def _checked(n, who):
 class _Task:
     """One parallel region: chunks to hand out, and who is still busy with one."""
 
-    def __init__(self, function, args, count, chunk, scratch):
-        self.work = (function, args, count, chunk, scratch)
+    def __init__(self, call, native, count, chunk, scratch):
+        self.work = (call, count, chunk, scratch)
+        self.native = native                       # a kernel: returns 0, or an error code
         self.firsts = itertools.count(0, chunk)    # next() is atomic in CPython
         self.error = None
         self.lock = threading.Lock()
@@ -72,14 +74,15 @@ class _Task:
         self.done.acquire()
 
     def run_chunks(self):
-        function, args, count, chunk, scratch = self.work
+        call, count, chunk, scratch = self.work
         address = _scratch(scratch) if scratch else 0
         outer, _local.working = getattr(_local, "working", False), True
         try:
             for first in self.firsts:
                 if first >= count or self.error is not None:
                     break
-                function(args, address, first, min(first + chunk, count))
+                if call(address, first, min(first + chunk, count)) and self.native:
+                    raise RuntimeError("a kernel was stopped by an error inside")
         except BaseException as error:
             self.error = error
         finally:
@@ -120,9 +123,11 @@ def run(function, args, count, chunk=1, scratch=0):
         if count > 0:
             function(args, _scratch(scratch) if scratch else 0, 0, count)
         return
+    native = hasattr(function, "bound")
+    call = function.bound(args) if native else functools.partial(function, args)
     if len(_workers) < helpers:
         _start(helpers)
-    task = _Task(function, args, count, chunk, scratch)
+    task = _Task(call, native, count, chunk, scratch)
     for _ in range(helpers):
         _inbox.put(task)
     task.run_chunks()

@@ -1,0 +1,89 @@
+"""Kernels on disk: a second process needs no Numba, an edit is seen, damage is mended, nothing grows without end."""
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minivis.kernels.cpu import compile_cache
+
+PACKAGE = Path(compile_cache.__file__).parent
+SCRIPT = """
+import sys, numpy as np
+from cpu_copy import sample, compile_cache
+d = np.array([20, 1, 0], np.int64)
+sample.work(d, 0, 0, 5)
+print(d[2], "numba" in sys.modules, compile_cache._FOLDER)
+"""
+SAMPLE = """
+from .compile_cache import helper, kernel
+@helper
+def twice(i): return FACTOR * i
+@kernel
+def work(d, scratch, first, last):
+    for i in range(first, last):
+        d[2] += d[0] * twice(i) + d[1]
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the cache's file with one small kernel beside it, in a process of its own."""
+    (tmp_path / "cpu_copy").mkdir()
+    (tmp_path / "cpu_copy" / "__init__.py").write_text("")
+    shutil.copy(PACKAGE / "compile_cache.py", tmp_path / "cpu_copy")
+    (tmp_path / "cpu_copy" / "sample.py").write_text(SAMPLE.replace("FACTOR", "2"))
+    return tmp_path
+
+
+def call(package, cache=None):
+    env = {**os.environ, "MINIVIS_CACHE": str(cache or package / "cache"), "PYTHONPATH": str(package)}
+    out = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    return out.stdout.split()
+
+
+def test_the_second_process_loads_machine_code_without_numba_and_an_edit_is_seen(package):
+    assert call(package)[:2] == ["405", "True"]
+    assert call(package)[:2] == ["405", "False"]
+    (package / "cpu_copy" / "sample.py").write_text(SAMPLE.replace("FACTOR", "3"))
+    assert call(package)[:2] == ["605", "True"]
+
+
+def test_damaged_files_are_compiled_again_and_an_unwritable_cache_does_no_harm(package):
+    call(package)
+    [kept] = package.glob("cache/kernels/*/*.o")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert call(package)[:2] == ["405", "True"]
+    assert call(package)[:2] == ["405", "False"]
+    (package / "file").write_text("")
+    assert call(package, package / "file")[:] == ["405", "True", "None"]
+
+
+def test_old_versions_are_pruned_but_the_current_one_and_a_few_stay(package):
+    for age in range(9):
+        folder = package / "cache" / "kernels" / f"old{age}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - 1000 - age,) * 2)
+    current = Path(call(package)[2])
+    left = sorted(f.name for f in current.parent.iterdir())
+    assert left == sorted([current.name, "old0", "old1", "old2", "old3"])
+
+
+def test_the_stamp_depends_on_the_processor_and_costs_little(monkeypatch):
+    before = compile_cache.source_stamp()
+    monkeypatch.setenv("NUMBA_CPU_NAME", "a-processor-not-made-yet")
+    assert compile_cache.source_stamp() != before
+    start = time.perf_counter()
+    compile_cache.source_stamp()
+    assert time.perf_counter() - start < 0.1
+
+
+def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIVIS_CACHE", str(tmp_path))
+    assert compile_cache.cache_folder() == tmp_path
+    monkeypatch.delenv("MINIVIS_CACHE")
+    assert compile_cache.cache_folder().name in ("minivis", "Cache")
