@@ -1,0 +1,166 @@
+"""Normalisation: local response (between channels), batch and instance (zero mean, unit variance), per-channel scale.
+
+x is (N, H, W, C), or (N, C) where stated; scale, shift, mean and var are (C,). Variances are biased (divided by count).
+"""
+from .. import kernels
+from ..tensor import Op
+from .geometry import check_picture
+
+
+class Lrn(Op):
+    """y_c = x_c / (k + alpha * sum over the `size` channels around c of x^2)^beta. Krizhevsky et al. 2012.
+
+    per_size True divides alpha by size (Caffe, torch, ONNX), False does not (the paper, TensorFlow).
+    """
+    kind = "lrn"
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, k=1.0, per_size=True):
+        if size < 1:
+            raise ValueError(f"lrn: size {size} must be at least 1")
+        self.how = int(size), float(alpha), float(beta), float(k), bool(per_size)
+
+    def forward(self, x):
+        check_picture(x, "lrn")
+        y, s = kernels.of(x).lrn_forward(x, *self.how)
+        self.kept = (x, s) if self.needs[0] else None
+        return y
+
+    def backward(self, dy):
+        x, s = self.kept
+        return kernels.of(dy).lrn_backward(dy, x, s, *self.how)
+
+
+class Scale(Op):
+    """y_c = scale_c x_c + shift_c, channels last; shift is optional."""
+    kind = "scale"
+
+    def forward(self, x, scale, shift=None):
+        _check("scale", x, scale=scale, shift=shift)
+        self.scale, self.x = scale, x if self.needs[1] else None
+        y = x * scale
+        return y if shift is None else y + shift
+
+    def backward(self, dy):
+        dx = dy * self.scale if self.needs[0] else None
+        dscale = _per_channel(dy * self.x) if self.needs[1] else None
+        dshift = _per_channel(dy) if len(self.needs) > 2 and self.needs[2] else None
+        return (dx, dscale, dshift)[:len(self.needs)]
+
+
+class BatchNorm(Op):
+    """With known statistics: y = scale (x - mean) / sqrt(var + eps) + shift. Ioffe, Szegedy 2015, arXiv:1502.03167."""
+    kind = "batch_norm"
+
+    def __init__(self, eps=1e-5):
+        self.eps = float(eps)
+
+    def forward(self, x, scale, shift, mean, var):
+        _check("batch_norm", x, scale=scale, shift=shift, mean=mean, var=var)
+        self.inverse = 1 / kernels.xp(x).sqrt(var + self.eps)
+        self.scale = scale
+        self.normal = (x - mean) * self.inverse if self.needs[1] or self.needs[4] else None
+        factor = scale * self.inverse
+        return x * factor + (shift - mean * factor)
+
+    def backward(self, dy):
+        factor = self.scale * self.inverse
+        dx = dy * factor if self.needs[0] else None
+        dscale = _per_channel(dy * self.normal) if self.needs[1] else None
+        dshift = _per_channel(dy) if self.needs[2] else None
+        dmean = -factor * _per_channel(dy) if self.needs[3] else None
+        dvar = -0.5 * factor * self.inverse * _per_channel(dy * self.normal) if self.needs[4] else None
+        return dx, dscale, dshift, dmean, dvar
+
+
+class Standardize(Op):
+    """y = scale z + shift with z = (x - mean) / sqrt(var + eps), mean and var taken over `axes` of x itself.
+
+    Both depend on x, so with dz = scale dy: dx = (dz - mean(dz) - z mean(dz z)) / sqrt(var + eps).
+    After forward `.mean` and `.var` hold the statistics. scale and shift come together or not at all.
+    """
+
+    def __init__(self, axes, eps=1e-5):
+        self.axes, self.eps = axes, float(eps)
+
+    def forward(self, x, scale=None, shift=None):
+        _check(self.kind, x, scale=scale, shift=shift)
+        mean = x.mean(axis=self.axes, keepdims=True)
+        z = x - mean
+        var = (z * z).mean(axis=self.axes, keepdims=True)
+        self.inverse = 1 / kernels.xp(x).sqrt(var + self.eps)
+        z *= self.inverse
+        self.mean, self.var = mean.squeeze(self.axes), var.squeeze(self.axes)
+        self.scale = scale
+        self.z = z if any(self.needs[:2]) else None
+        return z if scale is None else z * scale + shift
+
+    def backward(self, dy):
+        dx = None
+        if self.needs[0]:
+            dz = dy if self.scale is None else dy * self.scale
+            along = dz.mean(axis=self.axes, keepdims=True), (dz * self.z).mean(axis=self.axes, keepdims=True)
+            dx = (dz - along[0] - self.z * along[1]) * self.inverse
+        dscale = _per_channel(dy * self.z) if len(self.needs) > 1 and self.needs[1] else None
+        dshift = _per_channel(dy) if len(self.needs) > 2 and self.needs[2] else None
+        return (dx, dscale, dshift)[:len(self.needs)]
+
+
+class BatchNormTrain(Standardize):
+    """Batch normalisation with the batch's own statistics, over every axis but the channels."""
+    kind = "batch_norm"
+
+    def __init__(self, eps=1e-5):
+        super().__init__(None, eps)
+
+    def forward(self, x, scale=None, shift=None):
+        self.axes = tuple(range(x.ndim - 1))
+        return super().forward(x, scale, shift)
+
+
+class InstanceNorm(Standardize):
+    """Every picture and channel by itself, over its positions. Ulyanov et al. 2016, arXiv:1607.08022."""
+    kind = "instance_norm"
+
+    def __init__(self, eps=1e-5):
+        super().__init__((1, 2), eps)
+
+    def forward(self, x, scale=None, shift=None):
+        check_picture(x, "instance_norm")
+        return super().forward(x, scale, shift)
+
+
+def _check(op, x, **per_channel):
+    for name, values in per_channel.items():
+        if values is not None and values.shape != x.shape[-1:]:
+            raise ValueError(f"{op}: {name} {values.shape} must have one number per channel of x {x.shape}")
+
+
+def _per_channel(dy):
+    return dy.sum(axis=tuple(range(dy.ndim - 1)))
+
+
+def lrn(x, size=5, alpha=1e-4, beta=0.75, k=1.0, per_size=True):
+    """Local response normalisation of (N, H, W, C) between neighbouring channels."""
+    return Lrn(size, alpha, beta, k, per_size)(x)
+
+
+def scale(x, scale, shift=None):
+    """scale * x + shift per channel."""
+    return Scale()(x, scale) if shift is None else Scale()(x, scale, shift)
+
+
+def batch_norm(x, scale, shift, mean, var, eps=1e-5):
+    """Batch normalisation with given mean and variance, as at inference. x (..., C)."""
+    return BatchNorm(eps)(x, scale, shift, mean, var)
+
+
+def batch_norm_train(x, scale=None, shift=None, eps=1e-5):
+    """Batch normalisation with the batch's own statistics. -> y, and as arrays its mean (C,) and biased variance (C,)."""
+    op = BatchNormTrain(eps)
+    y = op(x) if scale is None else op(x, scale, shift)
+    return y, op.mean, op.var
+
+
+def instance_norm(x, scale=None, shift=None, eps=1e-5):
+    """Zero mean and unit variance for every picture and channel of (N, H, W, C), then scale and shift (C,)."""
+    return InstanceNorm(eps)(x) if scale is None else InstanceNorm(eps)(x, scale, shift)
