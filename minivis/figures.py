@@ -30,9 +30,9 @@ class Panel:
     exact: bool = False         # draw the picture at its own size
 
 
-def number(value):
-    """A number as a reader wants it: 4 digits, a true minus sign."""
-    return f"{float(value):.4g}".replace("-", "\N{MINUS SIGN}")
+def number(value, digits=4):
+    """A number as a reader wants it: few digits, a true minus sign."""
+    return f"{float(value):.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def figure(heading, facts, panels, notes=(), columns=None):
@@ -73,13 +73,19 @@ def draw_panel(panel):
     caption = panel.caption
     if panel.shown is not None and not panel.shown.problem:
         beyond = f"{100 * panel.shown.clipped:.2g} % of the values lie beyond the ends" if panel.shown.clipped else ""
-        caption = ". ".join(part for part in (panel.unit, beyond, caption) if part)
+        caption = "\n".join(part for part in (_sentence(panel.unit, beyond), caption) if part)
     if caption:
         parts.append(show.text_block(caption, width, size=12, ink=SOFT))
     body = show.stack(parts, 0, gap=7)
     if body.shape[1] < width:
         body = np.pad(body, ((0, 0), (0, width - body.shape[1]), (0, 0)), constant_values=255)
     return show.text_block(panel.title, body.shape[1], size=14, bold=True), body
+
+
+def _sentence(*parts):
+    """Parts joined to one line, with a capital letter and a full stop."""
+    text = "; ".join(part for part in parts if part)
+    return text and text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def fit(picture):
@@ -106,7 +112,7 @@ def colour_bar(shown, width):
     for value, x in _ticks(shown.low, shown.high, width):
         zero = value == 0
         draw.line((x, 0 if zero else bar_height - 4, x, bar_height + (6 if zero else 3)), fill=(0, 0, 0))
-        label = number(value)
+        label = number(value, 3)
         length = face.getlength(label)
         left = min(max(0, x - length / 2), width - length)
         if left > taken + 6:
@@ -168,8 +174,10 @@ def bar_chart(values, width=900, height=200):
     image = Image.new("RGB", (gutter + width, height + 16), (255,) * 3)
     draw = ImageDraw.Draw(image)
     span = (high - low) or 1.0
+
     def y(value):
         return 8 + round((high - value) / span * (height - 1))
+
     edges = np.linspace(0, width, len(values) + 1)
     for i, value in enumerate(values):
         left, right = gutter + edges[i], gutter + edges[i + 1]

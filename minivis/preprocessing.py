@@ -1,7 +1,6 @@
 """Picture <-> network input: the only place that knows 255, means and BGR. The exact inverse stands below."""
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import MinivisError
-from .image import to_picture
+from .image import MAX_PIXELS, to_picture
 
 FILTERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR,
            "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -197,6 +196,9 @@ def resize(picture, size, interpolation="bilinear", antialias=True):
     size = (int(size[0]), int(size[1]))
     if picture.shape[:2] == size:
         return picture
+    if size[0] * size[1] > MAX_PIXELS:
+        raise MinivisError(f"a picture of {picture.shape[0]} x {picture.shape[1]} would become {size[0]} x {size[1]}, "
+                           f"more than the limit of {MAX_PIXELS:,} pixels; crop it or make it smaller")
     if not antialias and interpolation == "bilinear":
         return _point_bilinear(picture, size)
     return np.array(Image.fromarray(picture).resize(size[::-1], FILTERS[interpolation]))
@@ -231,7 +233,7 @@ def _check(p):
     """One clear error for the first field with an impossible value."""
     def numbers(value):
         return (isinstance(value, (list, tuple)) and len(value) == 3
-                and all(isinstance(v, (int, float)) and math.isfinite(v) for v in value))
+                and all(isinstance(v, (int, float)) and abs(v) < 1e6 for v in value))     # false for NaN
 
     def side(value):
         return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65536
@@ -241,17 +243,17 @@ def _check(p):
                                             and all(side(value) for value in p.size)),
         "resize": p.resize is not None and not side(p.resize),
         "crop": p.crop not in ("centre", "none"),
-        "interpolation": p.interpolation not in FILTERS,
+        "interpolation": not (isinstance(p.interpolation, str) and p.interpolation in FILTERS),
         "antialias": not isinstance(p.antialias, bool),
         "channels": p.channels not in ("RGB", "BGR"),
         "range": isinstance(p.range, bool) or p.range not in (255, 1),
         "mean": not numbers(p.mean),
-        "std": not numbers(p.std) or min(p.std) <= 0,
+        "std": not numbers(p.std) or min(p.std) < 1e-6,
     }
     wanted = {"size": "[height, width] or null", "resize": "a side in pixels or null", "crop": '"centre" or "none"',
               "interpolation": "one of " + ", ".join(FILTERS), "antialias": "true or false",
-              "channels": '"RGB" or "BGR"', "range": "255 or 1", "mean": "three finite numbers",
-              "std": "three positive numbers"}
+              "channels": '"RGB" or "BGR"', "range": "255 or 1", "mean": "three numbers below a million",
+              "std": "three positive numbers, from 1e-6 to 1e6"}
     for name, bad in problems.items():
         if bad:
             raise MinivisError(f"preprocessing: {name} is {getattr(p, name)!r}, but must be {wanted[name]}")

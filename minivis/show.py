@@ -65,6 +65,8 @@ def signed(values, *, scale=None, percentile=PERCENTILE, colours=SIGNED):
     if problem:
         return _flat(values.shape, colours, 128, problem)
     scale = symmetric_scale(values, percentile) if scale is None else float(scale)
+    if not scale > 0:
+        return _flat(values.shape, colours, 128, f"a scale of {scale:g} was asked for")
     index = np.rint(128 + 127 * np.clip(values / scale, -1, 1)).astype(np.intp)     # 128 is exactly zero, 1..255 used
     clipped = np.count_nonzero(np.abs(values) > scale) / values.size
     return Shown(_colour_table(colours)[index], -scale, scale, colours, clipped)
@@ -81,7 +83,7 @@ def heat(values, *, low=0.0, high=None, percentile=PERCENTILE, colours=HEAT):
         high = values.max() if percentile is None else np.percentile(values, percentile)
         high = high if high > low else values.max()
     if not high > low:
-        return _flat(values.shape, colours, 0, f"every value is {values.flat[0]:g} or below {low:g}")._replace(low=low)
+        return _flat(values.shape, colours, 0, f"no value lies above {low:g}")
     index = np.rint(255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.intp)
     clipped = np.count_nonzero((values < low) | (values > high)) / values.size
     return Shown(_colour_table(colours)[index], low, float(high), colours, clipped)

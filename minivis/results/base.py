@@ -79,7 +79,7 @@ class Result:
             canvas = FigureCanvasAgg(Figure(figsize=(6, max(2.5, min(9, 6 * height / width))), layout="constrained"))
             ax = canvas.figure.add_subplot()
         ax.imshow(panel.picture, interpolation="nearest")
-        ax.set_title("\n".join([self.heading(), panel.title]), fontsize=10, wrap=True)
+        ax.set_title("\n".join(line for line in [self.heading(), *self.facts()[:1]] if line), fontsize=9, wrap=True)
         ax.set_axis_off()
         if panel.shown is not None and not panel.shown.problem:
             from matplotlib.cm import ScalarMappable

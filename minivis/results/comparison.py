@@ -50,7 +50,7 @@ class Comparison(Result):
             found.append(Panel("What the network saw", seen.picture))
         for title, result in zip(titles, self.results, strict=True):
             panel = result.main_panel()
-            own = [fact for fact in result.facts() if fact and fact not in shared]
+            own = [fact[0].upper() + fact[1:] + "." for fact in result.facts() if fact and fact not in shared]
             own += [note for note in result.notes if note not in self.notes]
             caption = "\n".join(part for part in [panel.caption, *own] if part)
             found.append(replace(panel, title=title, caption=caption))

@@ -146,8 +146,8 @@ class Filters(Result):
         how = {"filter": "each filter scaled by its own largest |weight|; grey is 0",
                "layer": "one scale for all filters; grey is 0",
                "minmax": "each filter from its least weight (dark) to its largest; zero is not grey"}[self.scaling]
-        first = f"first {count} of {self.values.shape[3]} filters" if count < self.values.shape[3] \
-            else f"all {count} filters"
+        first = f"First {count} of {self.values.shape[3]} filters" if count < self.values.shape[3] \
+            else f"All {count} filters"
         shown = None if scale is None else show.Shown(None, -scale, scale, "")
         return Panel(f"{first}, R, G and B together", numbered_grid(tiles, columns), shown, "weight",
                      f"Row by row, the first one's number at the left; {how}.", exact=True)
@@ -166,7 +166,7 @@ class Filters(Result):
         sheet = numbered_grid(tiles, columns, step=1)
         how = "one scale for all" if self.scaling == "layer" else "each filter scaled by its own largest |weight|"
         shown = show.Shown(None, -whole, whole, "") if self.scaling == "layer" and whole else None
-        return Panel(f"first {rows} of {count} filters, first {columns} of {channels} input channels", sheet, shown,
+        return Panel(f"First {rows} of {count} filters, first {columns} of {channels} input channels", sheet, shown,
                      "weight", f"A row is one filter, its number at the left; a column is one input channel, from 0; "
                      f"grey is 0, black negative, white positive; {how}. Slices over channels that are not colours "
                      "do not show what the filter detects.", exact=True)
