@@ -1,0 +1,113 @@
+"""What techniques share: a picture as the network sees it, a score to explain, and its gradient under a rule."""
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import kernels
+from ..errors import MinivisError
+from ..objectives import class_scores
+from ..provenance import make_recipe
+from ..results import Attribution
+from ..targets import resolve_class, resolve_unit
+from ..tensor import Tensor, gradient
+
+
+class Start(NamedTuple):
+    """Where a walk back begins: a tensor of the graph and the weights of its entries, which sum up to one number."""
+    tensor: Tensor
+    seed: object
+    value: float        # that number
+    kind: str           # "logit", "prob", "logprob" or "activation"
+    layer: str
+    target: dict        # as results.describe_target reads it
+
+
+def look(net, picture, needs_grad=False):
+    """-> (Seen, Tensor (1, H, W, 3)): the part of the picture the network sees, and that as its input."""
+    seen = net.see(picture)
+    return seen, Tensor(net.normalize(seen.picture)[None], needs_grad=needs_grad)
+
+
+def recipe(technique, net, seed=0, **options):
+    """The recipe of a result of `technique`, a function."""
+    return make_recipe(technique.__name__, options, net, seed=seed, precision=net.precision, device=net.device)
+
+
+def class_start(net, values, target, score):
+    """Begin at a class's score; target None is the network's first choice."""
+    logits = values[net.logits_layer]
+    if logits.ndim != 2:
+        raise MinivisError(f"{net.logits_layer} gives a map {logits.shape[1:3]} of class scores and not one score per "
+                           "class; use a unit of that layer")
+    if target is None:
+        index = int(logits.numpy()[0].argmax())
+    else:
+        index, _ = resolve_class(net, target)
+    wnid, label = net.labels[index] if net.labels else (None, None)
+    scores = class_scores(logits, score)
+    return Start(scores, one_hot(scores, (0, index)), float(scores.data[0, index]), score, net.logits_layer,
+                 {"index": index, "wnid": wnid, "label": label})
+
+
+def unit_start(net, values, unit, positions="strongest"):
+    """Begin at a unit. `layer` means its strongest unit; `layer:channel` the channel's strongest unit, its centre one,
+    or all of its positions together, as `positions` says; `layer:channel@row,column` that unit."""
+    layer, spot = unit_layer(net, unit)
+    tensor = values[layer]
+    a = tensor.numpy()[0]
+    if spot is None:
+        place = np.unravel_index(int(a.argmax()), a.shape)
+    elif a.ndim == 1:
+        place = (spot.channel,)
+    elif spot.row is not None:
+        place = (spot.row, spot.column, spot.channel)
+        if spot.row >= a.shape[0] or spot.column >= a.shape[1]:
+            raise MinivisError(f"{unit}: layer {layer} has {a.shape[0]} rows and {a.shape[1]} columns on this picture")
+    elif positions == "all":
+        place = (slice(None), slice(None), spot.channel)
+    elif positions == "centre":
+        place = (a.shape[0] // 2, a.shape[1] // 2, spot.channel)
+    else:
+        place = (*np.unravel_index(int(a[:, :, spot.channel].argmax()), a.shape[:2]), spot.channel)
+    target = {"layer": layer, "channel": int(place[-1])}
+    if len(place) == 3 and not isinstance(place[0], slice):
+        target["position"] = [int(place[0]), int(place[1])]
+    value = float(a[place].sum(dtype=np.float64))
+    return Start(tensor, one_hot(tensor, (0, *place)), value, "activation", layer, target)
+
+
+def unit_layer(net, unit):
+    """The layer that a unit's name speaks of, and the unit, None if only a layer is named."""
+    if ":" not in unit:
+        return net.layer_name(unit), None
+    spot = resolve_unit(net, unit)
+    return spot.layer, spot
+
+
+def one_hot(tensor, place):
+    """An array like the tensor's with 1 at `place` and 0 elsewhere."""
+    seed = kernels.xp(tensor.data).zeros_like(tensor.data)
+    seed[place] = 1
+    return seed
+
+
+def begin(net, x, *, target=None, unit=None, score="logit", positions="strongest"):
+    """Forward to a class score, or to a unit if one is named; the Start of the way back."""
+    if unit is None:
+        return class_start(net, net(x, layers=[net.logits_layer]), target, score)
+    if target is not None:
+        raise MinivisError(f"give a class ({target}) or a unit ({unit}), not both")
+    layer, _ = unit_layer(net, unit)
+    return unit_start(net, net(x, layers=[layer]), unit, positions)
+
+
+def input_gradient(net, x, start, rules="plain"):
+    """The start's gradient with respect to the input, (H, W, 3), colours in RGB order, on the host."""
+    grad = gradient(start.tensor, x, rules=rules, seed=start.seed)[0]
+    return net.to_rgb(grad.get() if hasattr(grad, "get") else grad)
+
+
+def attribution(net, seen, start, values, gradient, recipe, **more):
+    """An Attribution of this start."""
+    return Attribution(values, gradient, start.target, start.value, start.kind, seen, layer=start.layer, recipe=recipe,
+                       **more)
