@@ -4,13 +4,12 @@ Sizes, everywhere: N pictures, H x W positions, C input channels, K output chann
 Every function takes Tensors or arrays and gives a Tensor; the Op classes are what a Network gives its layers' names to.
 """
 from . import operators  # noqa: F401  (gives Tensor its + - * / and the like)
+from .activation import clip, dropout, sigmoid, tanh  # noqa: F401
 from .conv import conv2d, conv_transpose2d  # noqa: F401
 from .elementwise import (  # noqa: F401
     abs,
     add,
-    clip,
     divide,
-    dropout,
     exp,
     log,
     maximum,
@@ -18,11 +17,9 @@ from .elementwise import (  # noqa: F401
     multiply,
     negative,
     power,
-    sigmoid,
     sqrt,
     square,
     subtract,
-    tanh,
 )
 from .linear import linear, matmul  # noqa: F401
 from .loss import cross_entropy, gram, log_softmax, mse, softmax, total_variation  # noqa: F401

@@ -71,7 +71,7 @@ class CrossEntropy(Op):
                 raise ValueError(f"cross_entropy: class indices {targets.min()}..{targets.max()} must be in 0..{C - 1}")
             targets = targets[:, None] == xp.arange(C)
         elif targets.shape != x.shape:
-            raise ValueError(f"cross_entropy: target probabilities {targets.shape} must have the logits' shape {x.shape}")
+            raise ValueError(f"cross_entropy: probabilities {targets.shape} must have the logits' shape, {x.shape}")
         return targets.astype(x.dtype) * (1 - self.smoothing) + self.smoothing / C
 
 

@@ -131,8 +131,8 @@ class InstanceNorm(Standardize):
 
 def _check(op, x, **per_channel):
     for name, values in per_channel.items():
-        if values is not None and values.shape != x.shape[-1:]:
-            raise ValueError(f"{op}: {name} {values.shape} must have one number per channel of x {x.shape}")
+        if values is not None and values.shape not in (x.shape[-1:], ()):
+            raise ValueError(f"{op}: {name} {values.shape} must be one number, or one per channel of x {x.shape}")
 
 
 def _per_channel(dy):
@@ -155,7 +155,7 @@ def batch_norm(x, scale, shift, mean, var, eps=1e-5):
 
 
 def batch_norm_train(x, scale=None, shift=None, eps=1e-5):
-    """Batch normalisation with the batch's own statistics. -> y, and as arrays its mean (C,) and biased variance (C,)."""
+    """Batch normalisation with the batch's own statistics. -> y, and as arrays mean (C,) and biased variance (C,)."""
     op = BatchNormTrain(eps)
     y = op(x) if scale is None else op(x, scale, shift)
     return y, op.mean, op.var

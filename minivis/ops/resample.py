@@ -1,7 +1,7 @@
 """Resizing and blurring. Both work on rows and columns separately, and along one side they are a matrix:
 
-y[n,i,j,c] = sum over h,w of R[i,h] Q[j,w] x[n,h,w,c], so the backward pass applies the two transposes. A row of a matrix
-holds the weights with which one output pixel looks at the input pixels; all conventions lie in how rows are made.
+y[n,i,j,c] = sum over h,w of R[i,h] Q[j,w] x[n,h,w,c], so the backward pass applies the two transposes. A row of a
+matrix holds the weights with which one output pixel looks at the input pixels; the conventions lie in making rows.
 """
 import numpy as np
 

@@ -111,7 +111,7 @@ def add_in_turns(dx, index, dy):
 
 
 class Pad(Op):
-    """Add rows and columns around (N, H, W, C): `value`, the mirrored inside ("reflect"), or the repeated border ("edge")."""
+    """Rows and columns around (N, H, W, C): `value`, the inside mirrored ("reflect") or the border repeated ("edge")."""
     kind = "pad"
 
     def __init__(self, pad, mode="zero", value=0):
