@@ -1,0 +1,351 @@
+"""3x3 convolution, stride 1, by Winograd's algorithm: how the work is cut. winograd_math.py says what is computed.
+
+    input tiles --input transform--> V (component, tile, C)      n*n components; tiles overlap by 2
+    weights     --filter transform-> U (component, C, K)         made anew from the plain weights, block by block
+    M = V @ U per component                                      gemm.py
+    M           --output transform-> y                           bias, ReLU, pooling, masks on the way
+
+The filters are not kept transformed: that would take four times the memory of the weights, and reading it back from
+main memory takes longer than making it from nine numbers in the cache. So one set of plain weights serves both passes;
+the gradient reads it with C and K exchanged and the 3x3 turned round, which is all that a transposed convolution is.
+
+One item of work is either a block of `tiles` tiles with all K outputs (many tiles: V stays in this thread's cache), or,
+where that leaves threads idle, V is made by all threads first and an item is a panel of outputs. Sums over C run in
+order in either case and every number has one such sum, so the result does not depend on the cut.
+
+Pictures and maps are plain (N, H, W, C). A tile that crosses the border, or channels that do not fill vectors, go
+through a small patch. Decisions (masks, switches) are padded so that they never need one.
+"""
+import numpy as np
+
+from . import buffers, threads
+from . import vector as v
+from . import winograd_transforms as t
+from .compile_cache import helper, kernel
+from .gemm import PANEL, multiply
+
+DEPTH = 64              # input channels per block of U
+WIDTH = 64              # output channels per block of U and M, whole panels
+PAD = 64                # bytes between components: streams at a distance of a power of two would share cache lines
+PATCH_BYTES = 2 * 36 * DEPTH * t.SIZE
+SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
+
+# ------------------------------------------------------------------------------------------------ descriptor
+
+FIELDS = """x w bias y decisions unpool v
+            images H W C YH YW K pad_top pad_left w_c w_k turned
+            tile_rows tile_columns tiles phase first_tile count finish rule
+            decision_rows decision_columns unpool_rows unpool_columns""".split()
+(X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V,
+ IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT, W_C, W_K, TURNED,
+ TILE_ROWS, TILE_COLUMNS, TILES, PHASE, FIRST_TILE, COUNT, FINISH, RULE,
+ DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS) = range(len(FIELDS))
+ALL, INPUTS, PRODUCTS = range(3)                                   # phase
+PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
+RULES = {"plain": 0, None: 0, "guided": 1, "deconv": 2}
+
+_input_2, _input_4 = t.input_transform(2), t.input_transform(4)
+_unpool_2, _unpool_4 = t.unpooling_input_transform(2), t.unpooling_input_transform(4)
+_filter_2, _filter_4 = t.filter_transform(2), t.filter_transform(4)
+_plain_2, _plain_4 = t.output_transform(2, "bias"), t.output_transform(4, "bias")
+_relu_2, _relu_4 = t.output_transform(2, "relu"), t.output_transform(4, "relu")
+_pool_2, _pool_4 = t.output_transform(2, "pool"), t.output_transform(4, "pool")
+_mask_2, _mask_4 = t.output_transform(2, "mask"), t.output_transform(4, "mask")
+_pool_mask_2, _pool_mask_4 = t.output_transform(2, "pool mask"), t.output_transform(4, "pool mask")
+
+
+@helper
+def _up(value, multiple):
+    return (value + multiple - 1) // multiple * multiple
+
+
+# ---------------------------------------------------------------------------------------------------- inputs
+
+
+@helper
+def _window(n, top, left, first, count, address, row, column, size, rows, columns, channels, patch):
+    """Copy what lies inside the map of a window n x n at (top, left) into a patch of zeros. `size`: bytes per channel.
+    address is that of the map's picture; row and column its distances in bytes."""
+    v.clear(patch, n * n * count * size)
+    width = min(count, channels - first) * size
+    for i in range(max(0, -top), min(n, rows - top)):
+        for j in range(max(0, -left), min(n, columns - left)):
+            v.copy(patch + (i * n + j) * count * size, address + (top + i) * row + (left + j) * column + first * size, width)
+
+
+@helper
+def _input_tile(d, image, top, left, first, count, out, component, patch, m, plain, unpool):
+    """Transform channels first .. first+count-1 of one tile. count is a multiple of LANES."""
+    n = m + 2
+    column = d[C] * t.SIZE
+    row = d[W] * column
+    x = d[X] + image * d[H] * row
+    if d[UNPOOL] == 0:
+        if top >= 0 and left >= 0 and top + n <= d[H] and left + n <= d[W] and first + count <= d[C]:
+            plain(x + top * row + left * column + first * t.SIZE, row, column, out, component, count)
+        else:
+            _window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
+            plain(patch, n * count * t.SIZE, count * t.SIZE, out, component, count)
+        return
+    # the map exists only as its pooled gradient; the tile begins in the lower right cell of a window
+    top, left, n = (top - 1) // 2, (left - 1) // 2, n // 2 + 1
+    switch_column = _up(d[C], v.LANES)
+    switch_row = d[UNPOOL_COLUMNS] * switch_column
+    switches = d[UNPOOL] + image * d[UNPOOL_ROWS] * switch_row
+    if top >= 0 and left >= 0 and top + n <= d[H] and left + n <= d[W] and first + count <= d[C]:
+        unpool(x + top * row + left * column + first * t.SIZE, row, column,
+               switches + top * switch_row + left * switch_column + first, switch_row, switch_column, out, component, count)
+    else:
+        _window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
+        cells = patch + n * n * count * t.SIZE
+        _window(n, top, left, first, count, switches, switch_row, switch_column, 1, d[H], d[W], switch_column, cells)
+        unpool(patch, n * count * t.SIZE, count * t.SIZE, cells, n * count, count, out, component, count)
+
+
+@helper
+def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
+    """Transform tiles start+first .. start+last-1, all channels, to places first .. last-1 of V."""
+    depth = _up(d[C], v.LANES)
+    block = (m + 2) * (m + 2) * (tiles * DEPTH * t.SIZE + PAD)
+    for c in range(0, depth, DEPTH):
+        count = min(DEPTH, depth - c)
+        component = tiles * count * t.SIZE + PAD
+        for i in range(first, last):
+            tile = start + i
+            image = tile // (d[TILE_ROWS] * d[TILE_COLUMNS])
+            rest = tile - image * d[TILE_ROWS] * d[TILE_COLUMNS]
+            row = rest // d[TILE_COLUMNS]
+            column = rest - row * d[TILE_COLUMNS]
+            _input_tile(d, image, row * m - d[PAD_TOP], column * m - d[PAD_LEFT], c, count,
+                        space + c // DEPTH * block + i * count * t.SIZE, component, patch, m, plain, unpool)
+
+
+# -------------------------------------------------------------------------------------------------- products
+
+
+@helper
+def _filters(d, out, component, c, depth, k, width, spare, transform):
+    """U for `depth` input channels from c and `width` outputs from k: (component, panel, depth, PANEL)."""
+    tap = d[W_C] * d[W_K] * t.SIZE                      # the weights lie as (3, 3, w_c, w_k)
+    row = d[W_K] * t.SIZE
+    for j in range(0, width, v.LANES):
+        panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
+        if d[TURNED] == 0:                              # forward: w_c is C, w_k is K
+            transform(d[WEIGHTS] + c * row + (k + j) * t.SIZE, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
+        else:                                           # gradient: w_k is C, w_c is K, and the 3x3 turned round
+            block = v.LANES * v.LANES * t.SIZE
+            for i in range(0, depth, v.LANES):
+                for s in range(9):
+                    t.transpose_block(d[WEIGHTS] + s * tap + (k + j) * row + (c + i) * t.SIZE, row,
+                                      spare + (8 - s) * block, v.REGISTER)
+                transform(spare, 3 * block, block, v.REGISTER, panel + i * PANEL * t.SIZE, component, PANEL * t.SIZE, v.LANES)
+
+
+@helper
+def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform):
+    """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1."""
+    components = (m + 2) * (m + 2)
+    total = _up(d[C], v.LANES)
+    whole = _up(width, PANEL)
+    m_component = tiles * whole * t.SIZE + PAD
+    for c in range(0, total, DEPTH):
+        depth = min(DEPTH, total - c)
+        u_component = depth * whole * t.SIZE + PAD
+        v_component = tiles * depth * t.SIZE + PAD
+        _filters(d, u, u_component, c, depth, k, width, spare, transform)
+        block = space + c // DEPTH * components * (tiles * DEPTH * t.SIZE + PAD)
+        for i in range(components):
+            for p in range(0, whole, PANEL):
+                target = products + i * m_component + p * t.SIZE
+                multiply(block + i * v_component, depth, u + i * u_component + p * depth * t.SIZE,
+                         zeros if c == 0 else target, 0 if c == 0 else whole, target, whole, count, depth)
+
+
+# --------------------------------------------------------------------------------------------------- outputs
+
+
+@helper
+def _finish(d, products, component, y, row, column, k, decisions, decision_row, decision_column, count, plain, relu, pool):
+    if d[FINISH] == RELU:
+        relu(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+    elif d[FINISH] == POOL:
+        pool(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+    else:
+        plain(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+
+
+@helper
+def _finish_gradient(d, products, component, y, row, column, k, decisions, decision_row, decision_column, count,
+                     plain, mask, pool_mask):
+    if d[FINISH] == MASK:
+        mask(products, component, y, row, column, d[RULE], decisions, decision_row, decision_column, count)
+    elif d[FINISH] == POOL_MASK:
+        pool_mask(products, component, y, row, column, d[RULE], decisions, decision_row, decision_column, count)
+    else:
+        plain(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+
+
+@helper
+def _outputs(d, products, tiles, first_tile, count, k, width, patch, m, finish, one, two, three):
+    """Finish `count` tiles, outputs k .. k+width-1 (width a multiple of LANES; those beyond K are dropped)."""
+    whole = _up(width, PANEL)
+    component = tiles * whole * t.SIZE + PAD
+    side = m // 2 if d[FINISH] == POOL else m                   # numbers of y per tile and direction
+    column = d[K] * t.SIZE
+    row = d[YW] * column
+    channels = _up(d[K], v.LANES)
+    if d[FINISH] == POOL or d[FINISH] == POOL_MASK:
+        decision_column, offset = channels, k
+    else:
+        decision_column, offset = channels // v.LANES * v.BITS_BYTES, k // v.LANES * v.BITS_BYTES
+    decision_row = d[DECISION_COLUMNS] * decision_column
+    kept = min(width, d[K] - k) * t.SIZE
+    for i in range(count):
+        tile = first_tile + i
+        image = tile // (d[TILE_ROWS] * d[TILE_COLUMNS])
+        rest = tile - image * d[TILE_ROWS] * d[TILE_COLUMNS]
+        tile_row = rest // d[TILE_COLUMNS]
+        top, left = tile_row * side, (rest - tile_row * d[TILE_COLUMNS]) * side
+        y = d[Y] + (image * d[YH] + top) * row + left * column + k * t.SIZE
+        decisions = d[DECISIONS] + (image * d[DECISION_ROWS] + top) * decision_row + left * decision_column + offset
+        source = products + i * whole * t.SIZE
+        if top + side <= d[YH] and left + side <= d[YW] and k + width <= d[K]:
+            finish(d, source, component, y, row, column, k, decisions, decision_row, decision_column, width, one, two, three)
+        else:
+            finish(d, source, component, patch, side * width * t.SIZE, width * t.SIZE, k,
+                   decisions, decision_row, decision_column, width, one, two, three)
+            for a in range(min(side, d[YH] - top)):
+                for c in range(min(side, d[YW] - left)):
+                    v.copy(y + a * row + c * column, patch + (a * side + c) * width * t.SIZE, kept)
+
+
+# ----------------------------------------------------------------------------------------------------- items
+
+
+@helper
+def _work(d, scratch, first, last, m, plain_input, unpool, filters, finish, one, two, three):
+    """Items first .. last-1 of the phase that the descriptor names."""
+    components = (m + 2) * (m + 2)
+    tiles = d[TILES]
+    patch = scratch
+    spare = patch + PATCH_BYTES
+    zeros = spare + SPARE_BYTES
+    v.clear(zeros, PANEL * t.SIZE)
+    if d[PHASE] == INPUTS:
+        _inputs(d, d[V], patch, d[FIRST_TILE], first, last, tiles, m, plain_input, unpool)
+        return
+    u = zeros + PANEL * t.SIZE
+    products = u + components * (DEPTH * WIDTH * t.SIZE + PAD)
+    space = products + components * (tiles * WIDTH * t.SIZE + PAD)
+    outputs = _up(d[K], v.LANES)
+    if d[PHASE] == PRODUCTS:
+        for item in range(first, last):
+            k = item * WIDTH
+            width = min(WIDTH, outputs - k)
+            _products(d, d[V], tiles, d[COUNT], k, width, u, products, spare, zeros, m, filters)
+            _outputs(d, products, tiles, d[FIRST_TILE], d[COUNT], k, width, patch, m, finish, one, two, three)
+        return
+    for item in range(first, last):
+        begin = item * tiles
+        count = min(tiles, d[COUNT] - begin)
+        _inputs(d, space, patch, begin, 0, count, tiles, m, plain_input, unpool)
+        for k in range(0, outputs, WIDTH):
+            width = min(WIDTH, outputs - k)
+            _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters)
+            _outputs(d, products, tiles, begin, count, k, width, patch, m, finish, one, two, three)
+
+
+@kernel
+def forward_2(d, scratch, first, last):
+    _work(d, scratch, first, last, 2, _input_2, _unpool_2, _filter_2, _finish, _plain_2, _relu_2, _pool_2)
+
+
+@kernel
+def forward_4(d, scratch, first, last):
+    _work(d, scratch, first, last, 4, _input_4, _unpool_4, _filter_4, _finish, _plain_4, _relu_4, _pool_4)
+
+
+@kernel
+def gradient_2(d, scratch, first, last):
+    _work(d, scratch, first, last, 2, _input_2, _unpool_2, _filter_2, _finish_gradient, _plain_2, _mask_2, _pool_mask_2)
+
+
+@kernel
+def gradient_4(d, scratch, first, last):
+    _work(d, scratch, first, last, 4, _input_4, _unpool_4, _filter_4, _finish_gradient, _plain_4, _mask_4, _pool_mask_4)
+
+
+# -------------------------------------------------------------------------------------------- seen from Python
+
+_KERNELS = {(2, False): forward_2, (4, False): forward_4, (2, True): gradient_2, (4, True): gradient_4}
+
+
+def tiles_per_item(m, C):
+    """So many tiles that making U is a small part of the work, and V stays in a 2 MiB cache where that is possible."""
+    return max(56, min(112, (1 << 20) // ((m + 2) ** 2 * C * t.SIZE) // 14 * 14))
+
+
+def pad_weights(w):
+    """(3, 3, C, K) with C and K filled up with zeros to whole vectors; w itself where they are."""
+    C, K = (-(-n // v.LANES) * v.LANES for n in w.shape[2:])
+    if w.shape[2:] == (C, K) and w.flags.c_contiguous and w.dtype == np.float32:
+        return w
+    padded = np.zeros((3, 3, C, K), np.float32)
+    padded[:, :, :w.shape[2], :w.shape[3]] = w
+    return padded
+
+
+def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=None, rule=0, unpool=None):
+    """y = finish(x convolved with w). All arrays contiguous float32, (N, H, W, C) but for the padded weights (3, 3, C, K).
+
+    m: the tile. pad: (top, left); y's size says the rest. turned: w is that of the layer whose gradient this is.
+    bias: (K padded to whole vectors). decisions: Decisions written by RELU and POOL, read by MASK and POOL_MASK with rule.
+    unpool: Decisions ("bytes"); then x is the gradient of a 2x2 pooling and what is convolved is its gradient.
+    """
+    N, YH, YW, K = y.shape
+    scale = 2 if finish == POOL else 1
+    d = np.zeros(len(FIELDS), np.int64)
+    d[[X, WEIGHTS, Y]] = [a.__array_interface__["data"][0] for a in (x, w, y)]
+    d[IMAGES:W_K + 1] = (*x.shape, YH, YW, K, *pad, *w.shape[2:])
+    d[[TURNED, FINISH, RULE]] = turned, finish, rule
+    if bias is None:
+        bias = np.zeros(-(-K // v.LANES) * v.LANES, np.float32)
+    d[BIAS] = bias.__array_interface__["data"][0]
+    if decisions is not None:
+        d[[DECISIONS, DECISION_ROWS, DECISION_COLUMNS]] = decisions.address, decisions.rows, decisions.columns
+    if unpool is not None:
+        d[[UNPOOL, UNPOOL_ROWS, UNPOOL_COLUMNS]] = unpool.address, unpool.rows, unpool.columns
+    d[TILE_ROWS], d[TILE_COLUMNS] = -(-YH * scale // m), -(-YW * scale // m)
+    _run(d, _KERNELS[m, turned], m)
+
+
+def _run(d, function, m):
+    """Cut the work: blocks of tiles for each thread, or, with too few blocks, panels of outputs."""
+    total = int(d[IMAGES] * d[TILE_ROWS] * d[TILE_COLUMNS])
+    components = (m + 2) ** 2
+    channels, outputs = (-(-int(n) // v.LANES) * v.LANES for n in (d[C], d[K]))
+    most = tiles_per_item(m, channels)
+    workers = threads.get_threads()
+    blocks = -(-total // most)
+    fixed = PATCH_BYTES + SPARE_BYTES + PANEL * t.SIZE + components * (DEPTH * WIDTH * t.SIZE + PAD)
+
+    def space(tiles):
+        return components * (tiles * channels * t.SIZE + PAD * (-(-channels // DEPTH)))
+
+    if workers == 1 or blocks >= 2 * workers:
+        if blocks < 4 * workers:
+            blocks = -(-blocks // workers) * workers
+        tiles = -(-total // blocks)
+        d[[TILES, PHASE, COUNT]] = tiles, ALL, total
+        threads.run(function, d, -(-total // tiles), 1, fixed + components * (tiles * WIDTH * t.SIZE + PAD) + space(tiles))
+        return
+    blocks = -(-total // 112)
+    tiles = -(-total // blocks)
+    with buffers.Lease(space(tiles)) as shared:
+        d[[TILES, V]] = tiles, shared.__array_interface__["data"][0]
+        for first in range(0, total, tiles):
+            count = min(tiles, total - first)
+            d[[FIRST_TILE, COUNT, PHASE]] = first, count, INPUTS
+            threads.run(function, d, count, max(1, count // (4 * workers)), fixed)
+            d[PHASE] = PRODUCTS
+            threads.run(function, d, -(-outputs // WIDTH), 1, fixed + components * (tiles * WIDTH * t.SIZE + PAD))
