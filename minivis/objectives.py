@@ -5,8 +5,8 @@
     score = look(values)                    # Tensor (N,)
 
 `layers` is what an objective reads, `name` labels its term in figures and histories. Class scores are logits, the
-values before the softmax, unless "prob" or "logprob" is asked for: a probability also moves when *other* classes do, and its
-gradient vanishes where the network is sure (Simonyan et al. 2014, arXiv:1312.6034, section 3).
+values before the softmax, unless "prob" or "logprob" is asked for: a probability also moves when *other* classes do,
+and its gradient vanishes where the network is sure (Simonyan et al. 2014, arXiv:1312.6034, section 3).
 """
 from typing import Literal
 

@@ -16,7 +16,7 @@ Fill = Literal["mean", "zero", "black", "grey", "white", "blur", "noise"]
 BLUR_SIGMA = 10         # pixels: no shape of a patch's size survives it
 
 
-def occlusion(net: Network, picture: Picture, *, targets: list[Target] = None, size: int = 32, stride: int = 16,
+def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = None, size: int = 32, stride: int = 16,
               fill: Fill = "mean", score: Score = "logit", aggregate: Literal["mean", "sum", "none"] = "mean",
               memory=None, seed=0, monitor=None) -> Occlusion | Comparison:
     """Hide a window of the picture, slide it over all positions: where does the score fall, and where does it rise?
@@ -31,8 +31,8 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] = None, s
     targets      classes: indices, WordNet ids or labels; none means the network's first choice
     size         side of the square window, in pixels of the network's input
     stride       step from window to window, in pixels; windows at the right and bottom edge may be cut off
-    fill         what is put there: the picture's mean colour, the network's zero (usually its training set's mean), black,
-                 grey, white, the picture blurred, or noise
+    fill         what is put there: the picture's mean colour, the network's zero (usually its training set's mean),
+                 black, grey, white, the picture blurred, or noise
     score        logit, or prob / logprob after the softmax
     aggregate    a pixel under several windows gets their mean, their sum, or (none) the map has one value per position
     """
@@ -75,7 +75,7 @@ def hide_and_score(net, x, background, size, stride, score="logit", memory=None,
     """
     tops, lefts = (window_starts(x.shape[1 + a], size[a], stride[a]) for a in (0, 1))
     places = [(top, left) for top in tops for left in lefts]
-    each = net.bytes_needed(x.shape[1:3], [net.logits_layer], backward=False)
+    each = net.bytes_needed((1, *x.shape[1:]), [net.logits_layer])
     monitor = monitor or SilentMonitor()
     rows = []
     for part in split(len(places), each, memory):
