@@ -1,0 +1,33 @@
+"""The few statistics that are quoted, and which rounds are fit to quote."""
+from statistics import median
+
+DISTURBED = 1.15        # a round counts as disturbed if the calibration took so many times its best around it
+
+
+def summary(samples):
+    """{"median", "best", "samples"} of seconds; every sample is the median of one turn of an engine."""
+    return {"median": median(samples), "best": min(samples), "samples": [round(s, 7) for s in samples]}
+
+
+def ratio(ours, rival, which="median"):
+    """Our time over the rival's, or None if one of them has none. Below 1: we are faster."""
+    if not ours or not rival or which not in ours or which not in rival:
+        return None
+    return ours[which] / rival[which]
+
+
+def calm(calibrations, best, limit=DISTURBED):
+    """For each round's (before, after) calibration seconds: was the machine calm on both sides?"""
+    return [max(pair) <= limit * best for pair in calibrations]
+
+
+def keep_calm(samples, calibrations, best, at_least=3):
+    """-> samples of the calm rounds, how many were dropped, and whether the result is to be trusted.
+
+    samples {engine: [seconds per round]}. With fewer than `at_least` calm rounds all are kept and marked as disturbed.
+    """
+    good = calm(calibrations, best)
+    if sum(good) < min(at_least, len(good)):
+        return samples, 0, True
+    return ({name: [s for s, ok in zip(values, good) if ok] for name, values in samples.items()},
+            good.count(False), False)
