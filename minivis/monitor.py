@@ -81,6 +81,8 @@ class TerminalMonitor(SilentMonitor):
         if terms:
             self.bar.set_postfix({name: f"{float(value):.4g}" for name, value in terms.items()}, refresh=False)
         self.bar.update(done - self.bar.n)
+        if done == total:
+            self.bar.refresh()          # tqdm draws at most every 0.1 s
 
     def close(self):
         if self.bar is not None:

@@ -123,7 +123,7 @@ def describe_target(target):
         return f"class {target}" if isinstance(target, (int, np.integer)) else str(target)
     if target.get("layer") is not None:
         place = target.get("position")
-        where = f" at row {place[0]}, column {place[1]}" if place is not None else ", all positions"
+        where = f" at row {place[0]}, column {place[1]}" if place is not None else ""
         channel = target.get("channel")
         return f"{target['layer']}" + (f" channel {channel}" if channel is not None else "") + where
     label, wnid, index = target.get("label"), target.get("wnid"), target.get("index")

@@ -14,7 +14,7 @@ class Comparison(Result):
     """
 
     results: list
-    captions: list | None = field(default=None, kw_only=True)
+    captions: list | None = None
     title: str = field(default="", kw_only=True)
 
     def __post_init__(self):
