@@ -55,7 +55,7 @@ class Chooser:
             return None
         self.used.add(key)
         rule = self.rules[key]
-        if isinstance(rule, str) and kind != "relu":
+        if isinstance(rule, str) and rule != "plain" and kind != "relu":
             raise ValueError(f"rules: {rule!r} is a rule for ReLUs, but {layer or key!r} is a {kind} layer")
         return None if rule == "plain" else rule
 

@@ -28,7 +28,9 @@ class Tensor:
     __array_priority__ = 100        # numpy_array * tensor is ours to compute
 
     def __init__(self, data, needs_grad=False, *, op=None):
-        self.data = data if hasattr(data, "dtype") else np.asarray(data)
+        if isinstance(data, Tensor):
+            raise TypeError("Tensor: the data is a Tensor already; use it as it is, or its .detach()")
+        self.data = data if hasattr(data, "dtype") and not isinstance(data, np.generic) else np.asarray(data)
         self.needs_grad = needs_grad or op is not None
         self.grad = None
         self.op = op
@@ -82,6 +84,8 @@ class Op:
         raise TypeError(f"{type(self).__name__} defines no backward")
 
     def __call__(self, *inputs):
+        if hasattr(self, "number"):
+            raise RuntimeError(f"{type(self).__name__}: an op is one step of one computation; make a new one")
         inputs = [as_tensor(i) for i in inputs]
         self.needs = [t.needs_grad for t in inputs]
         self.parents = [t._node() if t.needs_grad else None for t in inputs]
@@ -122,7 +126,13 @@ def gradient(score, wrt, *, rules="plain", seed=None):
     seed = _seed(score, seed)
     grads = walk({score._node(): seed}, [t._node() for t in wanted], rules)
     xp = kernels.xp(score.data)
-    result = [xp.zeros_like(t.data) if g is None else g for t, g in zip(wanted, grads)]
+    result, given_out = [], {id(seed)}
+    for t, g in zip(wanted, grads):
+        g = xp.zeros_like(t.data, order="C") if g is None else xp.ascontiguousarray(g)
+        if id(g) in given_out or not g.flags.owndata:
+            g = g.copy()            # the caller may write into it: it must be nobody else's
+        given_out.add(id(g))
+        result.append(g)
     return result[0] if single else result
 
 
@@ -178,3 +188,6 @@ def _leading_to(order, wanted):
         if any(p in useful for p in op.parents):
             useful.add(op)
     return useful
+
+
+from .ops import operators as _operators  # noqa: E402,F401  (gives Tensor its + - * / []; needs all of the above)

@@ -56,7 +56,8 @@ class Conv2d(Op):
 class ConvTranspose2d(Op):
     """y[n, i*stride+p-top, j*stride+q-left, k] += x[n,i,j,c] * w[p,q,c,k]: a convolution's input gradient, as a layer.
 
-    w is (kh, kw, C, K/groups), C the channels of x. The output has (H-1)*stride + kh - top - bottom + output_pad rows.
+    w is (kh, kw, C, K/groups), C the channels of x. The output has (H-1)*stride + kh - top - bottom + output_pad rows;
+    with pad "same" it has H*stride (TensorFlow).
     Dumoulin and Visin 2016, arXiv:1603.07285.
     """
     kind = "conv_transpose"
@@ -65,6 +66,8 @@ class ConvTranspose2d(Op):
         self.stride, self.groups, self.precision = pair(stride, "stride"), int(groups), precision
         self.keep_inputs = keep_inputs
         self.pad, self.output_pad = pad, (output_pad,) * 2 if isinstance(output_pad, int) else tuple(output_pad)
+        if any(not 0 <= o < s for o, s in zip(self.output_pad, self.stride)):
+            raise ValueError(f"conv_transpose2d: output_pad {output_pad} must be >= 0 and below the stride {stride}")
 
     def forward(self, x, w, b=None):
         check_picture(x, "conv_transpose2d")
@@ -75,7 +78,7 @@ class ConvTranspose2d(Op):
         self.x = x if self.needs[1] or self.keep_inputs else None
         pad = self._padding(x, w)
         out = [(x.shape[1 + a] - 1) * self.stride[a] + w.shape[a] - pad[2 * a] - pad[2 * a + 1] + self.output_pad[a]
-               for a in (0, 1)]
+               if self.pad != "same" else x.shape[1 + a] * self.stride[a] for a in (0, 1)]
         if min(out) < 1:
             raise ValueError(f"conv_transpose2d: x {x.shape} with filter {w.shape[:2]} and pad {pad} leaves no output")
         K = w.shape[3] * self.groups

@@ -22,7 +22,8 @@ class Pool2d(Op):
         for a in (0, 1):
             if max(pad[2 * a:2 * a + 2]) >= self.size[a]:
                 raise ValueError(f"{self.kind}: pad {pad} is as wide as the window {self.size}: it would see nothing")
-            if x.shape[1 + a] + pad[2 * a] + pad[2 * a + 1] < self.size[a] and not self.ceil:
+            partial = self.stride[a] - 1 if self.ceil else 0        # rows that a last window may lack
+            if x.shape[1 + a] + pad[2 * a] + pad[2 * a + 1] + partial < self.size[a]:
                 raise ValueError(f"{self.kind}: x {x.shape} is smaller than the window {self.size}")
         self.x_shape = x.shape
         self.x = x if self.keep_inputs else None

@@ -111,7 +111,7 @@ def add_in_turns(dx, index, dy):
 
 
 class Pad(Op):
-    """Rows and columns around (N, H, W, C): `value`, the inside mirrored ("reflect") or the border repeated ("edge")."""
+    """Rows and columns around (N, H, W, C): `value`, the mirrored inside ("reflect"), the border again ("edge")."""
     kind = "pad"
 
     def __init__(self, pad, mode="zero", value=0):
