@@ -73,19 +73,14 @@ def draw_panel(panel):
     caption = panel.caption
     if panel.shown is not None and not panel.shown.problem:
         beyond = f"{100 * panel.shown.clipped:.2g} % of the values lie beyond the ends" if panel.shown.clipped else ""
-        caption = "\n".join(part for part in (_sentence(panel.unit, beyond), caption) if part)
+        scale = "; ".join(part for part in (panel.unit, beyond) if part)
+        caption = "\n".join(part for part in (scale and f"Scale: {scale}.", caption) if part)
     if caption:
         parts.append(show.text_block(caption, width, size=12, ink=SOFT))
     body = show.stack(parts, 0, gap=7)
     if body.shape[1] < width:
         body = np.pad(body, ((0, 0), (0, width - body.shape[1]), (0, 0)), constant_values=255)
     return show.text_block(panel.title, body.shape[1], size=14, bold=True), body
-
-
-def _sentence(*parts):
-    """Parts joined to one line, with a capital letter and a full stop."""
-    text = "; ".join(part for part in parts if part)
-    return text and text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def fit(picture):

@@ -77,7 +77,7 @@ def test_every_result_has_a_figure_files_json_and_axes(tmp_path, name):
             assert array is None or np.array_equal(arrays[key], array, equal_nan=np.asarray(array).dtype.kind == "f")
     assert json.dumps(result.to_dict(), allow_nan=False)
     ax = result.plot()
-    assert ax.images and result.plot(ax) is ax
+    assert (ax.images or ax.patches) and result.plot(ax) is ax
 
 
 def test_an_unknown_extension_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):

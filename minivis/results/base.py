@@ -73,11 +73,8 @@ class Result:
         """Draw the main panel into matplotlib axes, or into those of a new Figure; returns the axes."""
         panel = self.main_panel()
         if ax is None:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
             height, width = panel.picture.shape[:2]
-            canvas = FigureCanvasAgg(Figure(figsize=(6, max(2.5, min(9, 6 * height / width))), layout="constrained"))
-            ax = canvas.figure.add_subplot()
+            ax = self.new_axes(6, max(2.5, min(9, 6 * height / width)))
         ax.imshow(panel.picture, interpolation="nearest")
         ax.set_title("\n".join(line for line in [self.heading(), *self.facts()[:1]] if line), fontsize=9, wrap=True)
         ax.set_axis_off()
@@ -87,6 +84,14 @@ class Result:
             scale = ScalarMappable(Normalize(panel.shown.low, panel.shown.high), panel.shown.colours or "gray")
             ax.figure.colorbar(scale, ax=ax, label=panel.unit, fraction=0.046)
         return ax
+
+    @staticmethod
+    def new_axes(width, height):
+        """Axes of a new Figure, in inches, that pyplot does not know of: no global state is touched."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        canvas = FigureCanvasAgg(Figure(figsize=(width, height), layout="constrained"))
+        return canvas.figure.add_subplot()
 
     def save(self, path):
         """Write a picture of the figure (.png holds the recipe as the text "minivis"), or the arrays (.npz)."""

@@ -32,6 +32,17 @@ class Classification(Result):
         return ["; ".join(part for part in (self.network_line(), seen_line(self.seen)) if part),
                 "probability: softmax over all classes of the network"]
 
+    def plot(self, ax=None):
+        """Bars of the probabilities, the likeliest above; returns the axes."""
+        ax = self.new_axes(6, 1 + 0.4 * len(self.rows)) if ax is None else ax
+        names = [str(row.get("label") or f"class {row['index']}") for row in self.rows]
+        places = range(len(self.rows))
+        ax.barh(places, [row["probability"] for row in self.rows], color="#2166ac")
+        ax.set_yticks(places, [name if len(name) < 40 else name[:37] + "..." for name in names], fontsize=9)
+        ax.set(xlim=(0, 1), xlabel="probability", title=self.heading())
+        ax.invert_yaxis()
+        return ax
+
     def main_panel(self):
         return Panel(f"The {len(self.rows)} likeliest classes", probability_table(self.rows), exact=True)
 

@@ -10,7 +10,7 @@ from ..preprocessing import resize
 from .base import Panel, Result, number, picture_panel, seen_line
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-SHEET = 900             # pixels: the width a grid aims at
+SHEET = 1100            # pixels: the width a grid aims at
 MOST_TILES = 144        # channels drawn of one layer unless asked otherwise
 
 
@@ -200,8 +200,8 @@ def _shade(values, signed, scale=None):
 def _tile_side(height, width, count):
     """Pixels of a tile's longer side: whole multiples of small maps, less than the map for very large ones."""
     side = max(height, width)
-    wanted = min(150, max(36, int(SHEET / np.sqrt(1.6 * count))))
-    return side * max(1, wanted // side) if side <= wanted * 1.6 else wanted
+    wanted = min(150, max(36, int(SHEET / np.sqrt(1.4 * count))))
+    return side * max(1, wanted // side) if side <= wanted * 1.25 else wanted
 
 
 def _to_side(tile, side):
