@@ -1,0 +1,61 @@
+"""What all tests share: data from outside, GPUs, the kernel sets, and a count of what was not run for want of them."""
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivis import kernels
+
+OUTSIDE_DATA = "MINIVIS_TEST_DATA"
+
+
+def _gpu_missing():
+    """Why no GPU test can run here, or None."""
+    try:
+        import cupy
+        return None if cupy.cuda.runtime.getDeviceCount() else "no CUDA device"
+    except ImportError:
+        return "cupy is not installed"
+    except Exception as error:      # cupy raises types of its own when there is no driver
+        return f"cupy finds no usable device: {error}"
+
+
+def pytest_collection_modifyitems(items):
+    gpu = next((_gpu_missing() for item in items if item.get_closest_marker("gpu")), None)
+    for item in items:
+        if item.get_closest_marker("data") and not os.environ.get(OUTSIDE_DATA):
+            item.add_marker(pytest.mark.skip(reason=f"data: {OUTSIDE_DATA} names no folder"))
+        if gpu and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason=f"gpu: {gpu}"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one place how many tests want what this machine does not give, and which."""
+    for kind in ("data", "gpu"):
+        names = [report.nodeid for report in terminalreporter.getreports("skipped")
+                 if isinstance(report.longrepr, tuple) and f"Skipped: {kind}: " in report.longrepr[2]]
+        if names:
+            terminalreporter.write_line(f"{len(names)} {kind} test(s) not run: {', '.join(sorted(names))}")
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of pictures and networks named by MINIVIS_TEST_DATA; for tests marked `data`."""
+    folder = Path(os.environ.get(OUTSIDE_DATA, ""))
+    if not os.environ.get(OUTSIDE_DATA):
+        pytest.skip(f"data: {OUTSIDE_DATA} names no folder")
+    assert folder.is_dir(), f"{OUTSIDE_DATA}={folder} is no folder"
+    return folder
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def each_kernel_set(request):
+    """Run a test once with each kernel set for NumPy arrays."""
+    with kernels.using(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
