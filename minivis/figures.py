@@ -12,7 +12,7 @@ from .preprocessing import resize
 MARGIN = 24
 GAP = 22                # between panels
 SIDE = 400              # a panel's picture is enlarged by whole numbers towards this many pixels ...
-LARGEST = 1000          # ... and reduced to this
+LARGEST = 800           # ... and reduced to this
 NARROWEST = 260         # of a panel, so that its words have room
 SOFT = (95, 95, 95)
 LINE = (120, 120, 120)
@@ -126,9 +126,12 @@ def _grey_table():
     return np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
 
 
-def mark_boxes(picture, boxes, factor=1):
-    """A copy with numbered frames. boxes: [(Box in pixels of the picture, text, colour)]; factor enlarges it first."""
-    image = Image.fromarray(show.enlarge(picture, factor))
+def mark_boxes(picture, boxes):
+    """The picture as `fit` draws it, with named frames. boxes: [((top, left, bottom, right), text, colour)], in pixels
+    of the given picture."""
+    fitted = fit(picture)
+    factor = len(fitted) / len(picture)
+    image = Image.fromarray(fitted)
     draw = ImageDraw.Draw(image)
     face = show.font(13, True)
     for box, text, colour in boxes:

@@ -136,6 +136,13 @@ def test_panels_of_any_size_fill_a_figure_without_losing_pixels():
     assert (sheet[:20] == 255).all() and (sheet[:, -20:] == 255).all() and (sheet[-20:] == 255).all()
 
 
+@pytest.mark.parametrize("side, factor", [(50, 8), (1600, 0.5)])
+def test_frames_lie_where_their_boxes_are_at_any_size(side, factor):
+    marked = figures.mark_boxes(np.zeros((side, side, 3), np.uint8), [((side // 5, 0, side // 2, side), "", (9, 99, 9))])
+    rows = np.flatnonzero((marked == 255).all(axis=2).any(axis=1))
+    assert abs(rows.min() - side // 5 * factor) <= 2 and abs(rows.max() - side // 2 * factor) <= 2
+
+
 def test_a_bar_chart_marks_the_largest_unit_highest():
     values = np.zeros(10)
     values[3], values[7] = 2.0, -1.0

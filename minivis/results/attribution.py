@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import show
-from ..figures import fit, mark_boxes
+from ..figures import mark_boxes
 from ..provenance import jsonable
 from .base import Panel, Result, describe_target, number, picture_panel, seen_line
 
@@ -152,10 +152,9 @@ class Occlusion(Attribution):
         if not drops:
             lines.append("Hiding no part lowered the score.")
         if self.seen is not None:
-            factor = max(1, len(fit(self.seen.picture)) // len(self.seen.picture))
             boxes = [(box, f"D{i + 1}", DROP) for i, (_, box) in enumerate(drops)]
             boxes += [(box, f"R{i + 1}", RISE) for i, (_, box) in enumerate(rises)]
-            panels[0].picture = mark_boxes(self.seen.picture, boxes, factor)
+            panels[0].picture = mark_boxes(self.seen.picture, boxes)
             panels[0].exact = True
         panels[0].caption = "\n".join(lines)
         return panels

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from ..figures import figure
 from .base import Panel, Result
 
 
@@ -56,8 +57,15 @@ class Comparison(Result):
             found.append(replace(panel, title=title, caption=caption))
         return found
 
+    def plot(self, ax=None):
+        """The whole figure as a picture in matplotlib axes; returns them."""
+        picture = self.picture()
+        ax = self.new_axes(12, 12 * picture.shape[0] / picture.shape[1]) if ax is None else ax
+        ax.imshow(picture)
+        ax.set_axis_off()
+        return ax
+
     def picture(self):
-        from ..figures import figure
         panels = self.panels()
         columns = len(panels) if len(panels) <= 4 else -(-len(panels) // -(-len(panels) // 4))
         return figure(self.heading(), self.facts(), panels, self.notes, columns)

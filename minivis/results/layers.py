@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import show
-from ..figures import bar_chart, numbered_grid
+from ..figures import bar_chart, figure, numbered_grid
 from ..preprocessing import resize
 from .base import Panel, Result, number, picture_panel, seen_line
 
@@ -56,7 +56,6 @@ class Activations(Result):
         return picture_panel(self.seen) + [self._panel(name, values) for name, values in self.layers.items()]
 
     def picture(self):
-        from ..figures import figure
         columns = 2 if self.seen is not None and len(self.layers) == 1 else 1
         return figure(self.heading(), self.facts(), self.panels(), self.notes, columns)
 
@@ -90,7 +89,8 @@ class Activations(Result):
                                                         else "black is zero, yellow the channel's largest value"))
         tiles = [_to_side(tile, _tile_side(height, width, count)) for tile in tiles]
         drawn = tiles[0].shape
-        columns = min(count, max(1, SHEET // (drawn[1] + 2)))
+        rows = -(-count // max(1, SHEET // (drawn[1] + 2)))
+        columns = -(-count // rows)                 # as many in the last row as in the others, if possible
         first = f"first {count} of {channels} channels" if count < channels else f"all {channels} channels"
         at = f" drawn at {drawn[0]} {TIMES} {drawn[1]}" if drawn[0] < height else ""
         caption = (f"Row by row, the first channel's number at the left; maps of {height} {TIMES} {width}{at}; {how}. "
