@@ -63,10 +63,6 @@ def decode(file, name, *, ground=WHITE, max_pixels=MAX_PIXELS, notes=None):
         raise PictureError(f"{name} is empty (0 bytes)")
     file.seek(0)
     with _open(file, name, max_pixels) as image:
-        try:
-            image.load()
-        except Exception as error:      # Pillow's parsers raise OSError, SyntaxError, struct.error, IndexError ...
-            raise PictureError(f"{name} is damaged or incomplete: {error}") from error
         return _from_pil(image, name, ground, notes)
 
 
@@ -171,7 +167,11 @@ def _lay_on(rgb, alpha, ground):
 
 
 def _from_pil(image, name, ground, notes):
-    """uint8 (H, W, 3) from a loaded PIL image of any mode."""
+    """uint8 (H, W, 3) from a PIL image of any mode."""
+    try:
+        image.load()
+    except Exception as error:      # Pillow's parsers raise OSError, SyntaxError, struct.error, IndexError ...
+        raise PictureError(f"{name} is damaged or incomplete: {error}") from error
     with contextlib.suppress(Exception):        # a broken second frame does not spoil the first
         if getattr(image, "is_animated", False):
             _remark(notes, f"{name} holds several pictures; the first one is used")

@@ -138,7 +138,8 @@ def test_panels_of_any_size_fill_a_figure_without_losing_pixels():
 
 @pytest.mark.parametrize("side, factor", [(50, 8), (1600, 0.5)])
 def test_frames_lie_where_their_boxes_are_at_any_size(side, factor):
-    marked = figures.mark_boxes(np.zeros((side, side, 3), np.uint8), [((side // 5, 0, side // 2, side), "", (9, 99, 9))])
+    black, box = np.zeros((side, side, 3), np.uint8), (side // 5, 0, side // 2, side)
+    marked = figures.mark_boxes(black, [(box, "", (9, 99, 9))])
     rows = np.flatnonzero((marked == 255).all(axis=2).any(axis=1))
     assert abs(rows.min() - side // 5 * factor) <= 2 and abs(rows.max() - side // 2 * factor) <= 2
 
