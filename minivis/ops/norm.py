@@ -27,7 +27,8 @@ class Lrn(Op):
 
     def backward(self, dy):
         x, s = self.kept
-        return kernels.of(dy).lrn_backward(dy, x, s, *self.how)
+        size, alpha, beta, _, per_size = self.how
+        return kernels.of(dy).lrn_backward(dy, x, s, size, alpha, beta, per_size)
 
 
 class Scale(Op):
