@@ -1,0 +1,82 @@
+"""What a network costs: a row per layer for the summary table, and the memory of a pass."""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .shapes import infer_shapes, multiply_adds
+
+_VIEWS = ("dropout", "flatten")     # give their input's own memory on
+
+
+class Row(NamedTuple):
+    """One layer of the summary: shapes are those of one picture, fields are (vertical, horizontal) in input pixels."""
+    name: str
+    kind: str
+    shape: tuple
+    parameters: int
+    multiply_adds: int
+    receptive_field: tuple | None       # None: the whole picture
+    stride: tuple | None
+
+
+def summary(net, size=None):
+    """A Row per layer for pictures of `size` (None: the network's own, or 224 x 224 if it takes any)."""
+    from .receptive_field import field
+    size = (size or net.input_size or (224, 224))
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    shapes = net.shapes(size)
+    rows = []
+    for layer in net.table:
+        ins = [shapes[name] for name in net.table.reads[layer.name]]
+        seen = field(net, layer.name, size)
+        parameters = sum(math.prod(shape) for name, shape in net.weights.shapes.items()
+                         if name.split("/")[0] == layer.name and not name.endswith(("/mean", "/var")))
+        rows.append(Row(layer.name, layer.kind, shapes[layer.name], parameters,
+                        multiply_adds(layer, ins, shapes[layer.name]), seen.size, seen.stride))
+    return rows
+
+
+def bytes_needed(net, shape, layers=None, backward=False):
+    """Bytes of activations that net(x, layers) holds at its highest point, x of `shape` (N, H, W, C) included.
+
+    backward adds what the way back needs: the values that ops keep, and the two gradients that live at once. It counts
+    layer by layer, so it is an upper bound for fused chains, which never hold some of these. Transformed weights, which
+    do not grow with N, are not in it.
+    """
+    layers = [net.output_layer] if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    asked = {net.layer_name(name) for name in layers}
+    names, table = net.table.needed(asked), net.table
+    shapes = infer_shapes(table, shape[1:], names=names)
+    size = np.dtype(net.dtype).itemsize
+    cells = {name: shape[0] * math.prod(shapes[name]) for name in names}
+    last = {name: i for i, name in enumerate(names)}
+    for i, name in enumerate(names):
+        last.update((source, i) for source in table.reads[name])
+    alive, peak, kept, gradients = 0, 0, 0, 0
+    for i, name in enumerate(names):
+        alive += 0 if table[name].kind in _VIEWS else cells[name] * size
+        kept += _kept(table, name, cells, size) if backward else 0
+        peak = max(peak, alive + kept)
+        around = sum(cells[n] for n in (name, *table.reads[name])) * size
+        gradients = max(gradients, around)
+        alive -= sum(cells[n] * size for n in {name, *table.reads[name]}
+                     if last[n] == i and n not in asked and table[n].kind not in _VIEWS)
+    return peak if not backward else max(peak, alive + kept + gradients)
+
+
+def _kept(table, name, cells, size):
+    """Bytes that the op of a layer keeps for the way back, its weights frozen."""
+    kind, out = table[name].kind, cells[name]
+    before = sum(cells[source] for source in table.reads[name])
+    if kind == "relu":
+        return -(-out // 8)                                 # one bit a value
+    if kind == "max_pool":
+        return out                                          # one byte a window
+    if kind in ("clip", "leaky_relu"):
+        return out                                          # one boolean a value
+    if kind == "lrn":
+        return 2 * out * size                               # the input and the divisors
+    if kind in ("tanh", "sigmoid", "softmax", "instance_norm"):
+        return out * size
+    return before * size if kind == "multiply" else 0
