@@ -31,8 +31,8 @@ def network_identity(net):
     """{name, architecture, weights}: weights is the SHA-256 of the names and values of all weights."""
     digest = getattr(net, "weights_hash", None)
     digest = digest() if callable(digest) else digest
-    return {"name": jsonable(getattr(net, "name", None)), "architecture": jsonable(getattr(net, "architecture", None)),
-            "weights": digest or hash_weights(net.weights)}
+    return {"name": jsonable(getattr(net, "name", None)), "weights": digest or hash_weights(net.weights),
+            "architecture": jsonable((getattr(net, "meta", None) or {}).get("architecture"))}
 
 
 def hash_weights(weights):

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 class Net:
     name = "tiny"
-    architecture = "tiny"
+    meta = {"architecture": "tiny_vgg"}
     weights = {"conv1/weight": np.ones((3, 3, 3, 2), np.float32)}
 
 
@@ -166,6 +166,7 @@ def test_a_recipe_is_json_and_names_what_is_needed_to_run_again():
     assert json.loads(json.dumps(RECIPE)) == RECIPE
     assert set(RECIPE) == {"technique", "options", "network", "seed", "precision", "device", "versions"}
     assert {"minivis", "numpy", "numba"} <= set(RECIPE["versions"])
+    assert RECIPE["network"]["architecture"] == "tiny_vgg"
     assert RECIPE["network"]["weights"] == hash_weights(Net.weights)
     assert RECIPE["options"]["mask"]["shape"] == [2, 2]
 
