@@ -25,7 +25,7 @@ class Start(NamedTuple):
 def look(net, picture, needs_grad=False):
     """-> (Seen, Tensor (1, H, W, 3)): the part of the picture the network sees, and that as its input."""
     seen = net.see(picture)
-    return seen, Tensor(net.normalize(seen.picture)[None], needs_grad=needs_grad)
+    return seen, Tensor(net.preprocessing.normalize(seen.picture, net.dtype)[None], needs_grad=needs_grad)
 
 
 def recipe(technique, net, seed=0, **options):

@@ -122,7 +122,7 @@ def filled(net, x, seen, fill, seed):
         picture = rng.integers(0, 256, seen.picture.shape, dtype=np.uint8)
     else:
         raise MinivisError(f"no fill {fill!r}; there are {', '.join(FILLS)}")
-    return net.normalize(picture)[None]
+    return net.preprocessing.normalize(picture, net.dtype)[None]
 
 
 def _sides(value, what):
