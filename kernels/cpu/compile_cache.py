@@ -1,16 +1,17 @@
 """Compiled kernels: the decorators that mark them, and where their machine code is kept between processes.
 
-Three decorators: `kernel` for what Python calls, `helper` for what kernels call, `intrinsic` for what writes LLVM IR by
-itself. None of them does anything when a module is imported. The first call of a kernel looks for its machine code on
-disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables takes half a second,
-so a process whose kernels are all on disk never does. Only when code is missing is Numba imported and the kernel compiled.
+Three decorators: `kernel` for what Python calls, `helper` for what kernels call, `intrinsic` for what writes LLVM IR
+by itself. None of them does anything when a module is imported. The first call of a kernel looks for its machine code
+on disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables takes half a
+second, so a process whose kernels are all on disk never does. Only when code is missing is Numba imported and the
+kernel compiled.
 
-Numba's own cache looks at the one file a function stands in. Our kernels are assembled from several files, so it would go
-on running old code after an edit elsewhere. Here the cache is a folder named after everything the machine code depends
-on: the text of every file in this package, the versions of Numba and llvmlite, the processor and its features, and the
-switches in the environment. An edit means another folder; folders not used for a while are removed. It lies under the
-user's cache folder, never beside the sources, so read-only installs work. Where nothing can be written, each process
-compiles for itself.
+Numba's own cache looks at the one file a function stands in. Our kernels are assembled from several files, so it would
+go on running old code after an edit elsewhere. Here the cache is a folder named after everything the machine code
+depends on: the text of every file in this package, the versions of Numba and llvmlite, the processor and its features,
+and the switches in the environment. An edit means another folder; folders not used for a while are removed. It lies
+under the user's cache folder, never beside the sources, so read-only installs work. Where nothing can be written, each
+process compiles for itself.
 """
 import ctypes
 import functools
@@ -149,7 +150,7 @@ class Kernel:
             raise RuntimeError(f"kernel {self.__name__}: stopped by an error inside")
 
     def bound(self, descriptor):
-        """-> f(scratch, first, last) for this descriptor, which must be kept alive; it returns 0, or not 0 on an error."""
+        """-> f(scratch, first, last) for this descriptor, which must be kept alive; it returns 0, or an error code."""
         if descriptor.dtype != np.int64 or not descriptor.flags.c_contiguous:
             raise TypeError(f"kernel {self.__name__}: the descriptor must be a contiguous int64 array")
         return functools.partial(self._call or self.load(), _OUT, _OUT, descriptor.__array_interface__["data"][0])
@@ -159,7 +160,7 @@ class Kernel:
         with _lock:
             if self._call is None:
                 name = f"{self.function.__module__.rpartition('.')[2]}.{self.function.__name__}"
-                symbol, code = _read(name) or _write(name, *_compile(self.function))
+                symbol, code = _read(name) or _write(name, *_compile_or_say_why_not(name, self.function))
                 self._engine = _link(code)    # owns the memory the code lies in
                 self.address = self._engine.get_function_address(symbol)
                 arguments = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3
@@ -202,6 +203,17 @@ def _tell_numba():
             if isinstance(value, _Deferred):
                 space[name] = value.real
     return numba
+
+
+class CompileError(RuntimeError):
+    """A kernel cannot be built on this machine; the kernel set then falls back to plain NumPy."""
+
+
+def _compile_or_say_why_not(name, function):
+    try:
+        return _compile(function)
+    except Exception as error:    # whatever Numba or LLVM raise
+        raise CompileError(f"kernel {name} cannot be compiled: {type(error).__name__}: {error}") from error
 
 
 def _compile(function):
