@@ -24,8 +24,9 @@ def material(network, head=False, conv=None, channels=3, seed=0):
     import minivis as mv
     from minivis.layers import KINDS
     net = mv.random_network(network, head=head, seed=seed)
+    used = net.table.layers[:net.table.names.index(net.output_layer) + 1]
     layers = [spelt_out(layer.name, layer.kind, layer.inputs, {s: layer[s] for s in KINDS[layer.kind]})
-              for layer in net.layers]
+              for layer in used]
     return _linked(layers), {name: w.data for name, w in net.weights.items()}
 
 

@@ -43,6 +43,7 @@ def _ratio(ours, rival, which="median"):
 def about(result):
     """One paragraph: date, machine, threads, versions, how to read the table."""
     machine = result["machine"]
+    gemm = machine["numpy_gemm_gflops"]
     versions = {}
     for engine in result["engines"].values():
         versions.update(engine.get("versions", {}))
@@ -51,7 +52,7 @@ def about(result):
     return (f"Measured {result['date'][:10]} on {machine['cpu']}, {vectors}, {result['threads']} threads, "
             f"{machine['memory_gb']} GB, {machine['system']}; Python {machine['python']}, {libraries}. "
             f"float32, medians. Columns '/ X' are our figure divided by X's: below 1 we are better. GFLOP/s are those "
-            f"of direct convolution; NumPy's matrix product reaches {machine['numpy_gemm_gflops']:.0f} here.")
+            f"of direct convolution" + (f"; NumPy's matrix product reaches {gemm:.0f} here." if gemm else "."))
 
 
 def notes(result, records):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import check, machine, networks, stats
-from .engines import ENGINES, REFERENCES, SINGLE_REFERENCE
+from .engines import ENGINES, REFERENCES, SINGLE_REFERENCE, Unsupported
 from .processes import Process, WorkerError
 
 FLOAT64_GFLOP = 400             # cases above this are checked against float32: float64 would take minutes
@@ -123,20 +123,28 @@ class Session:
     def _checked(self, case, folder, worker, gflop):
         """{"error": {...}} if the engine's answer is right, else {"skipped" | "failed" | "wrong": why}."""
         try:
-            built = worker.ask("build", case=case.to_json(), folder=folder)
-            if "unsupported" in built:
-                return {"skipped": built["unsupported"]}
+            small = None
+            if case.work == "gradient" and case.network and not case.head:
+                small = check.check_small(self._small_pairs(case, folder, worker))
+            self._build(worker, case, folder)
             single = gflop > FLOAT64_GFLOP
             error = check.check(self._answer(worker), self._reference(case, folder, single), work=case.work,
                                 reference_is_single=single)
-            if case.work == "gradient" and not case.head:
-                error["small"] = check.check_small(self._small_pairs(case, folder, worker))
-                worker.ask("build", case=case.to_json(), folder=folder)
+            if small is not None:
+                error["small"] = small
             return {"error": error}
+        except Unsupported as why:
+            return {"skipped": str(why)}
         except check.WrongAnswer as wrong:
             return {"wrong": str(wrong)}
         except WorkerError as error:
             return {"failed": str(error)}
+
+    @staticmethod
+    def _build(worker, case, folder):
+        reply = worker.ask("build", case=case.to_json(), folder=folder)
+        if "unsupported" in reply:
+            raise Unsupported(reply["unsupported"])
 
     def _answer(self, worker):
         file = self.folder / "answer.npz"
@@ -149,7 +157,7 @@ class Session:
         key = (case.shape, case.seed, single)
         if key not in self.known:
             worker = self._reference_worker(single)
-            worker.ask("build", case=replace(case, memory=None).to_json(), folder=folder)
+            self._build(worker, replace(case, memory=None), folder)
             self.known[key] = self._answer(worker)
         return self.known[key]
 
@@ -164,7 +172,7 @@ class Session:
         for seed in range(check.SMALL_PICTURES):
             shape = (1, check.SMALL_SIDE, check.SMALL_SIDE, case.shape[3])
             small = replace(case, shape=shape, seed=100 + seed)
-            worker.ask("build", case=small.to_json(), folder=folder)
+            self._build(worker, small, folder)
             yield self._answer(worker), self._reference(small, folder)
 
     # ------------------------------------------------------------------------------------------------------- time
@@ -180,7 +188,7 @@ class Session:
         first = {name: min(self.workers[name].ask("time", calls=1)["seconds"]) for name in names}
         calls = max(1, min(MOST_CALLS, round(TURN_SECONDS / min(first.values()))))
         turn = sum(first.values()) * (calls + 1) + REST * len(names)
-        rounds = max(LEAST_ROUNDS, min(self.rounds, int(CASE_SECONDS / turn)))
+        rounds = min(self.rounds, max(LEAST_ROUNDS, int(CASE_SECONDS / turn)))
         samples, around = {name: [] for name in names}, []
         while len(around) < rounds * MOST_ATTEMPTS:
             start = len(around) % len(names)

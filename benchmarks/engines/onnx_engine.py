@@ -1,4 +1,6 @@
 """ONNX Runtime: forward passes. It has no gradient in its ordinary package."""
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 
@@ -23,9 +25,11 @@ def forward(case, folder):
     options.intra_op_num_threads = _threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")    # asleep while others are timed
     x = np.ascontiguousarray(inputs(case).transpose(0, 3, 1, 2))
-    model = onnx_file.model(networks.read_layers(folder), lambda *key: networks.read_weight(folder, *key), x.shape)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    del model
+    file = Path(folder) / f"{'x'.join(map(str, x.shape))}.onnx"
+    if not file.exists():                               # loaded from a file, as a user would
+        file.write_bytes(onnx_file.model(networks.read_layers(folder),
+                                         lambda *key: networks.read_weight(folder, *key), x.shape))
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda: {"y": session.run(None, {"input": x})[0]}
 
 

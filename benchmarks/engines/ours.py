@@ -1,4 +1,6 @@
 """minivis itself: whole networks through Network and the tape, single convolutions through the kernels."""
+import inspect
+
 import numpy as np
 
 from .. import networks
@@ -25,16 +27,20 @@ def _network(case):
     return net if precision == "float32" else net.with_precision(precision)
 
 
-def _options(case):
-    return {} if case.memory is None else {"memory": case.memory}
+def _options(case, net):
+    if case.memory is None:
+        return {}
+    if "memory" not in inspect.signature(type(net).__call__).parameters:
+        raise Unsupported("a network call takes no memory budget")
+    return {"memory": case.memory}
 
 
 def forward(case, folder):
     if case.conv or case.network == "vgg16-chain":
         return _kernel_forward(case, folder)
     net, x = _network(case), inputs(case).astype(_dtype)
-    last = net.layers[-1].name
-    return lambda: {"y": net(x, layers=[last], **_options(case))[last]}
+    last, options = net.output_layer, _options(case, net)
+    return lambda: {"y": net(x, **options)[last]}
 
 
 def gradient(case, folder):
@@ -42,8 +48,8 @@ def gradient(case, folder):
         return _chain_gradient(case, folder)
     import minivis as mv
     net, x = _network(case), mv.Tensor(inputs(case).astype(_dtype), needs_grad=True)
-    last = net.layers[-1].name
-    return lambda: {"dx": mv.gradient(net(x, layers=[last], **_options(case))[last], x)}
+    last, options = net.output_layer, _options(case, net)
+    return lambda: {"dx": mv.gradient(net(x, **options)[last], x)}
 
 
 def _steps(folder):
@@ -67,7 +73,7 @@ def _kernel_forward(case, folder):
     if case.conv:
         return lambda: {"y": k.conv2d_forward(x, *weights[0], **steps[0].settings)}
     cache = {}
-    return lambda: {"y": k.chain_forward(x, steps, weights, False, case.precision, case.memory, cache)[0]}
+    return lambda: {"y": k.chain_forward(x, steps, weights, False, case.precision, None, cache)[0]}
 
 
 def _chain_gradient(case, folder):
@@ -77,7 +83,7 @@ def _chain_gradient(case, folder):
     rules = ["plain" if step.kind == "relu" else None for step in steps]
 
     def run():
-        y, saved = k.chain_forward(x, steps, weights, True, case.precision, case.memory, cache)
+        y, saved = k.chain_forward(x, steps, weights, True, case.precision, None, cache)
         return {"dx": k.chain_backward_input(np.ones_like(y), saved, rules)}
     return run
 
