@@ -2,6 +2,7 @@
 from . import kernels
 from .chains import pooling
 from .errors import MinivisError
+from .layers import did_you_mean
 from .ops.activation import Clip, Dropout, Sigmoid, Tanh
 from .ops.conv import Conv2d, ConvTranspose2d
 from .ops.elementwise import Add, Multiply
@@ -95,8 +96,11 @@ def _constant(x, C, value):
     return Tensor(kernels.xp(x.data).full(C, value, x.dtype))
 
 
-def check_precision(precision, device):
-    """A precision that the device cannot do is one clear error."""
+def check_precision(precision, device=None):
+    """The precision, if there is one of that name and the device ("cpu", "gpu") can do it; else one clear error."""
+    if precision not in PRECISIONS:
+        raise MinivisError(f"no precision {precision!r}{did_you_mean(precision, PRECISIONS)}; known are "
+                           f"{', '.join(PRECISIONS)}")
     if precision in GPU_ONLY and device == "cpu":
         raise MinivisError(f"precision {precision!r} needs a GPU; the CPU has float32, float32-direct and float64")
-
+    return precision

@@ -4,6 +4,7 @@ import os
 import numpy as np
 
 from .errors import MinivisError
+from .layer_ops import check_precision
 from .layers import Table, did_you_mean
 from .network import Network
 from .shapes import weight_shapes
@@ -29,8 +30,8 @@ def load_network(name=DEFAULT, device="auto", precision="float32"):
         have = f"embedded are {', '.join(names)}" if names else "none is embedded"
         raise MinivisError(f"no network {text!r}{did_you_mean(text, names)}; name a weights file ({have})")
     device = choose(device)
-    network = open_network(path, precision)
-    return network.to(device)
+    check_precision(precision, device.partition(":")[0])
+    return open_network(path, precision).to(device)
 
 
 def random_network(architecture, head=True, seed=0, precision="float32"):
@@ -57,7 +58,7 @@ def random_weights(layers, seed=0):
     layers = layers if isinstance(layers, Table) else Table(layers)
     random, weights = np.random.RandomState(seed), {}
     for name, shape in weight_shapes(layers).items():
-        layer, part = name.split("/")
+        part = name.split("/")[1]
         if part != "weight":
             weights[name] = np.full(shape, 1 if part in ("scale", "var") else 0, np.float32)
             continue

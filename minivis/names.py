@@ -1,8 +1,8 @@
 """Layer names of other tools for the same layers: Keras' `block4_conv2`, torchvision's `features.21`.
 
 An alias names the layer that holds those weights. Mind the difference in Keras: a layer there includes its ReLU, so
-what Keras returns for `block4_conv2` is our `relu4_2`, while the alias is `conv4_2`, the value before the ReLU. Likewise
-its `fc1` is `fc6` here (the value after ReLU: `relu6`) and `predictions` is `fc8` (the probabilities: `prob`).
+what Keras returns for `block4_conv2` is our `relu4_2`, while the alias is `conv4_2`, the value before the ReLU.
+Likewise its `fc1` is `fc6` here (the value after ReLU: `relu6`) and `predictions` is `fc8` (the probabilities: `prob`).
 """
 import re
 

@@ -12,9 +12,10 @@ import numpy as np
 from . import accounting, kernels
 from .chains import FUSED, Chain, plan
 from .errors import MinivisError
-from .layer_ops import PRECISIONS, run_layer
+from .layer_ops import PRECISIONS, check_precision, run_layer
 from .layers import Table, did_you_mean
 from .names import aliases
+from .preprocessing import Preprocessing
 from .shapes import infer_shapes, weight_shapes
 from .tensor import Tensor
 from .weight_table import Weights
@@ -35,12 +36,15 @@ class Network:
                  meta=None, *, output_layer=None, precision="float32", name=None):
         self.table = layers if isinstance(layers, Table) else Table(layers)
         self.aliases = aliases(self.table)
-        self.precision = _known_precision(precision)
+        self.precision = check_precision(precision)
         self.weights = Weights(weight_shapes(self.table), weights, self.dtype)
+        self._channels = infer_shapes(self.table)       # of the table's own size, which may be free
         self.logits_layer = logits_layer and self.layer_name(logits_layer)
         self.output_layer = self.layer_name(output_layer or logits_layer or self.table.names[-1])
         self.features_layer = self.layer_name(features_layer or _default_features(self.table, self.logits_layer))
-        self._preprocessing = preprocessing
+        if not (preprocessing is None or isinstance(preprocessing, Preprocessing)):
+            preprocessing = Preprocessing.from_json(preprocessing)
+        self._preprocessing, self.has_preprocessing = preprocessing, preprocessing is not None
         self.labels = None if labels is None else [tuple(label) for label in labels]
         self.meta = dict(meta or {})
         self.name = name or self.meta.get("architecture", "network")
@@ -127,7 +131,7 @@ class Network:
     def _as_input(self, x, start):
         """x as a Tensor of the network's dtype, checked; an array is converted, a Tensor has to fit."""
         data = x.data if isinstance(x, Tensor) else np.asarray(x) if not hasattr(x, "dtype") else x
-        wanted = self._channel_shapes()[start]
+        wanted = self._channels[start]
         if data.ndim != len(wanted) + 1 or wanted[-1] not in (None, data.shape[-1]):
             form = "(N, H, W, {})" if len(wanted) == 3 else "(N, {})"
             raise MinivisError(f"net(x): x has shape {tuple(data.shape)}, but {start!r} is {form.format(wanted[-1])}")
@@ -140,11 +144,6 @@ class Network:
             return x
         return Tensor(kernels.xp(data).ascontiguousarray(data.astype(self.dtype, copy=False)))
 
-    def _channel_shapes(self):
-        if self._channels is None:
-            self._channels = infer_shapes(self.table)
-        return self._channels
-
     def _notice_changes(self):
         if self._version != self.weights.version:
             self._forget()
@@ -152,7 +151,7 @@ class Network:
     def _forget(self):
         """Drop everything that was derived from the weights."""
         self._plans, self._caches, self._shared, self._copies = {}, {}, {}, {}
-        self._channels = self._hash = None
+        self._hash = None
         self._version = self.weights.version
 
     # ----------------------------------------------------------------------------------------------- names and sizes
@@ -172,7 +171,7 @@ class Network:
         size = self.table.layers[0]["shape"][:2]
         if None not in size:
             return tuple(size)
-        return None if self._preprocessing is None else self.preprocessing.size
+        return self.preprocessing.size if self.has_preprocessing else None
 
     def shapes(self, size=None):
         """{layer: (H, W, C) or (C,)} for one picture of `size` (H, W); None: the network's own size."""
@@ -183,6 +182,14 @@ class Network:
         shapes = infer_shapes(self.table, (*size[:2], channels))
         self._check_dense(self.table.names, shapes, self.table.names[0])
         return shapes
+
+    def channels(self, layer):
+        """How many channels a layer has."""
+        return self._channels[self.layer_name(layer)][-1]
+
+    def rank(self, layer):
+        """3 if the layer's values for one picture are (H, W, C), 1 if they are a vector (C,)."""
+        return len(self._channels[self.layer_name(layer)])
 
     def summary(self, size=None):
         """One accounting.Row per layer: name, kind, shape, parameters, multiply-adds, receptive field, stride."""
@@ -213,7 +220,7 @@ class Network:
 
         The copy is kept, so asking again costs nothing; as long as the weights do not change both share what they can.
         """
-        _known_precision(precision)
+        check_precision(precision, self.device)
         if precision == self.precision:
             return self
         self._notice_changes()
@@ -256,18 +263,10 @@ class Network:
     # ------------------------------------------------------------------------------------------------------ pictures
 
     @property
-    def has_preprocessing(self):
-        """Whether the network says how it wants its pictures."""
-        return self._preprocessing is not None
-
-    @property
     def preprocessing(self):
         """The Preprocessing: how a picture becomes an input, and back."""
-        from .preprocessing import Preprocessing
-        if self._preprocessing is None:
+        if not self.has_preprocessing:
             raise MinivisError(f"network {self.name} does not say how it wants its pictures (no preprocessing)")
-        if not isinstance(self._preprocessing, Preprocessing):
-            self._preprocessing = Preprocessing.from_json(self._preprocessing)
         return self._preprocessing
 
     def preprocess(self, picture, size=None, policy="network"):
@@ -288,13 +287,6 @@ class Network:
 
     def __repr__(self):
         return f"Network({self.name!r}, {len(self.table)} layers, {self.parameters:,} parameters, {self.precision})"
-
-
-def _known_precision(precision):
-    if precision not in PRECISIONS:
-        raise MinivisError(f"no precision {precision!r}{did_you_mean(precision, PRECISIONS)}; known are "
-                           f"{', '.join(PRECISIONS)}")
-    return precision
 
 
 def _default_features(table, logits_layer):

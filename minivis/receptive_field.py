@@ -2,12 +2,12 @@
 
 Everything follows from one question, asked of one layer along one axis: which cells of its input does output cell i
 read? `_taps` answers it; walking the table backward from a unit gives its pixels, walking it forward from a pixel its
-units. Rows and columns never mix in a convolution or pooling, so each axis is walked by itself. Where branches meet, the
-walk takes the union. Dense layers, global averages and instance normalisation read everything.
+units. Rows and columns never mix in a convolution or pooling, so each axis is walked by itself. Where branches meet,
+the walk takes the union. Dense layers, global averages and instance normalisation read everything.
 
-Two kinds of box: the *nominal* one has the same size for every unit and may reach over the border, into the padding; the
-*exact* one holds the pixels that can change the unit at all, at borders too (a layer's padding is no pixel, and what
-lies behind cells that a stride never reads is not seen). Araujo et al. 2019, doi:10.23915/distill.00021.
+Two kinds of box: the *nominal* one has the same size for every unit and may reach over the border, into the padding;
+the *exact* one holds the pixels that can change the unit at all, at borders too (a layer's padding is no pixel, and
+what lies behind cells that a stride never reads is not seen). Araujo et al. 2019, doi:10.23915/distill.00021.
 """
 from fractions import Fraction
 from typing import NamedTuple
@@ -148,7 +148,7 @@ def _read_by(layer, shape, a, masks):
 
 
 def _reached(layer, shape, out, masks):
-    """Which output cells (of shape `out`) read any marked input cell: masks of both axes, [] for vectors, None: none."""
+    """Which output cells (of shape `out`) read any marked input cell: two masks, [] for a vector, None for none."""
     if masks is None or not all(m.any() for m in masks):
         return None
     if len(out) != 3:

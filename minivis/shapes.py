@@ -145,7 +145,7 @@ def _side(layer, shape, a):
 
 def _bounded(layer, out, shape):
     if any(s is not None and s < 1 for s in out[:2]):
-        raise MinivisError(f"layer {layer.name}: nothing is left of an input of {_size(shape)}: the picture is too small")
+        raise MinivisError(f"layer {layer.name}: nothing is left of its {_size(shape)} input: the picture is too small")
     if math.prod(s or 1 for s in out) > 64 * MOST_CELLS:
         raise MinivisError(f"layer {layer.name}: an output of shape {out} is beyond all measure")
     return out
@@ -154,7 +154,7 @@ def _bounded(layer, out, shape):
 def _alike(layer, shapes):
     for other in shapes[1:]:
         if len(other) != len(shapes[0]) or any(a != b and None not in (a, b) for a, b in zip(other, shapes[0])):
-            raise MinivisError(f"layer {layer.name}: {layer.kind} reads inputs of one size, not {shapes[0]} and {other}")
+            raise MinivisError(f"layer {layer.name}: {layer.kind} of different sizes, {shapes[0]} and {other}")
 
 
 def _size(shape):

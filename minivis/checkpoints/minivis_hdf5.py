@@ -48,15 +48,12 @@ def read(path, precision="float32"):
             weights = _read_weights(root, table, shapes)
             meta = {name: root.attribute(name, "") for name in ("architecture", "source", "licence")}
             name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
-            network = Network(table, weights, preprocessing=_json(root, "preprocessing"), labels=_labels(root), meta=meta,
-                              precision=precision, name=name, **fields)
-            if network.has_preprocessing:
-                network.preprocessing           # a wrong one is to be refused now, not at the first picture
+            return Network(table, weights, preprocessing=_json(root, "preprocessing"), labels=_labels(root), meta=meta,
+                           precision=precision, name=name, **fields)
         except WeightFileError:
             raise
         except MinivisError as error:
             raise WeightFileError(f"{path}: {error}") from error
-        return network
 
 
 def write(network, path, dtype="float32"):
@@ -121,7 +118,7 @@ def _read_weights(root, table, shapes):
         wanted.setdefault(name.split("/")[0], []).append(name.split("/")[1])
     for name in layers.names():
         if name not in wanted:
-            raise layers.refuse(name, "belongs to no layer with weights" if name in table else "is no layer of the table")
+            raise layers.refuse(name, "is a layer without weights" if name in table else "is no layer of the table")
     weights = {}
     for name, parts in wanted.items():
         group = layers.group(name)

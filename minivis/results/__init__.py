@@ -6,6 +6,7 @@ from .base import Result
 from .classification import Classification
 from .comparison import Comparison
 from .layers import Activations, Filters
+from .report import Report
 
-__all__ = ["Activations", "Attribution", "Classification", "Comparison", "Filters", "Occlusion", "Result",
+__all__ = ["Activations", "Attribution", "Classification", "Comparison", "Filters", "Occlusion", "Report", "Result",
            "make_recipe"]
