@@ -49,6 +49,8 @@ def _run(argv):
         return Job(name, function, arguments).run()
     except SystemExit as exit:      # argparse has said what it had to say
         return exit.code or 0
+    except BrokenPipeError:
+        raise
     except (MinivisError, ValueError, KeyError, OSError, MemoryError) as error:
         if verbose:
             traceback.print_exc()
@@ -146,7 +148,7 @@ class Job:
         """Everything but the picture that changes from call to call."""
         values = {}
         if "net" in self.reserved:
-            from .network import load_network
+            from .loading import load_network
             named = () if self.args.network is None else (self.args.network,)
             values["net"] = load_network(*named, device=self.args.device, precision=self.args.precision)
         for name in ("seed", "memory"):

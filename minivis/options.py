@@ -29,7 +29,7 @@ class Reads:
 
 
 def _read_network(text):
-    from .network import load_network
+    from .loading import load_network
     return load_network(text)
 
 
@@ -118,7 +118,7 @@ class Parameter:
         return self.reads is not None and self.reads.file == "picture"
 
     def add_to(self, parser):
-        """Add this parameter to an argparse parser. Pictures stay file names until all options are known to be right."""
+        """Add this parameter to an argparse parser. Pictures stay file names until all options have been read."""
         how = {"help": self._help_text()}
         if self.is_bool:
             how.update(action=argparse.BooleanOptionalAction, default=self.default, dest=self.name)

@@ -48,3 +48,12 @@ class Classification(Result):
 
     def panels(self):
         return [*picture_panel(self.seen), self.main_panel()]
+
+    def text(self):
+        """The rows as lines for a terminal."""
+        lines = []
+        for row in self.rows:
+            name = row.get("label") or f"class {row['index']}"
+            which = f"{row['index']:4d}" + (f"  {row['wnid']}" if row.get("wnid") else "")
+            lines.append(f"{100 * row['probability']:6.2f} %  logit {row['logit']:7.3f}  {which}  {name}")
+        return "\n".join(lines)

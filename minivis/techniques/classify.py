@@ -4,7 +4,7 @@ import numpy as np
 from ..objectives import class_scores
 from ..options import Network, Picture
 from ..results import Classification
-from .common import look, recipe
+from .common import class_dict, look, recipe
 
 
 def classify(net: Network, picture: Picture, *, top: int = 5) -> Classification:
@@ -23,7 +23,6 @@ def classify(net: Network, picture: Picture, *, top: int = 5) -> Classification:
     logits = logits.numpy()[0]
     rows = []
     for index in np.argsort(-logits, kind="stable")[:top]:
-        wnid, label = net.labels[index] if net.labels else (None, None)
-        rows.append({"index": int(index), "wnid": wnid, "label": label, "probability": float(probabilities[index]),
-                     "logit": float(logits[index])})
+        rows.append(class_dict(net, index) | {"probability": float(probabilities[index]),
+                                              "logit": float(logits[index])})
     return Classification(rows, seen=seen, recipe=recipe(classify, net, top=top))

@@ -8,7 +8,7 @@ from ..errors import MinivisError
 from ..objectives import class_scores
 from ..provenance import make_recipe
 from ..results import Attribution
-from ..targets import resolve_class, resolve_unit
+from ..targets import class_labels, resolve_class, resolve_unit
 from ..tensor import Tensor, gradient
 
 
@@ -43,10 +43,16 @@ def class_start(net, values, target, score):
         index = int(logits.numpy()[0].argmax())
     else:
         index, _ = resolve_class(net, target)
-    wnid, label = net.labels[index] if net.labels else (None, None)
     scores = class_scores(logits, score)
     return Start(scores, one_hot(scores, (0, index)), float(scores.data[0, index]), score, net.logits_layer,
-                 {"index": index, "wnid": wnid, "label": label})
+                 class_dict(net, index))
+
+
+def class_dict(net, index):
+    """A class as results describe it."""
+    labels = class_labels(net)
+    wnid, label = labels[index] if labels else (None, None)
+    return {"index": int(index), "wnid": wnid, "label": label}
 
 
 def unit_start(net, values, unit, positions="strongest"):

@@ -10,7 +10,7 @@ from ..objectives import Score, class_scores
 from ..options import Network, Picture, Target
 from ..results import Comparison, Occlusion
 from ..targets import resolve_class
-from .common import look, recipe
+from .common import class_dict, look, recipe
 
 Fill = Literal["mean", "zero", "black", "grey", "white", "blur", "noise"]
 BLUR_SIGMA = 10         # pixels: no shape of a patch's size survives it
@@ -51,11 +51,10 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
     results = []
     for index in chosen:
         change = clean[index] - scores[:, :, index]
-        wnid, label = net.labels[index] if net.labels else (None, None)
         values = change if aggregate == "none" else spread(change, positions, size, x.shape[1:3], aggregate == "mean")
         results.append(Occlusion(
             values.astype(np.float32) if x.dtype == np.float32 else values, None,
-            {"index": index, "wnid": wnid, "label": label}, float(clean[index]), score, seen,
+            class_dict(net, index), float(clean[index]), score, seen,
             layer=net.logits_layer, signed=True, scores=scores, clean=clean, positions=positions, window=size,
             column=index, recipe=how, notes=[f"Windows of {size[0]} x {size[1]} pixels every {stride[0]}, filled with "
                                              f"{FILLS[fill]}; aggregate: {aggregate}."]))
