@@ -128,7 +128,7 @@ def gradient(score, wrt, *, rules="plain", seed=None):
     xp = kernels.xp(score.data)
     result, given_out = [], {id(seed)}
     for t, g in zip(wanted, grads):
-        g = xp.zeros_like(t.data, order="C") if g is None else xp.ascontiguousarray(g)
+        g = xp.zeros_like(t.data, order="C") if g is None else xp.asarray(g, order="C")
         if id(g) in given_out or not g.flags.owndata:
             g = g.copy()            # the caller may write into it: it must be nobody else's
         given_out.add(id(g))
@@ -150,6 +150,8 @@ def walk(seeds, wanted, rules="plain"):
             found[op] = dy
         if dy is None or not any(p in useful for p in op.parents):
             continue
+        if isinstance(dy, np.generic):
+            dy = np.asarray(dy)         # NumPy turns 0-d results into scalars, which are no arrays to a kernel
         for parent, dx in zip(op.parents, op.pull(dy, choose)):
             if parent in useful and dx is not None:
                 before = grads.get(parent)

@@ -137,6 +137,15 @@ def test_asking_for_a_gradient_that_nobody_can_give_is_an_error():
         Tensor(x)
 
 
+def test_a_single_number_is_a_tensor_like_any_other():
+    x = leaf()
+    y = ops.relu(abs(x) * 2).reshape(1).reshape(()).transpose().max()
+    assert isinstance(y.data, np.ndarray) and y.shape == ()
+    dx = gradient(y * x, x)
+    assert isinstance(dx, np.ndarray) and dx.shape == ()
+    np.testing.assert_allclose(dx, 4 * abs(x.data), rtol=1e-14)
+
+
 def test_an_op_computes_once_only():
     op = Relu()
     op(leaf(3))

@@ -75,7 +75,7 @@ class Max(Reduction):
         rows = xp.where(chosen, dy.reshape(self.where.shape)[..., None], 0)
         order = others + self.axes
         dx = rows.reshape([self.x_shape[a] for a in order]).transpose([order.index(a) for a in range(len(order))])
-        return xp.ascontiguousarray(dx)
+        return xp.asarray(dx, order="C")
 
 
 class Variance(Reduction):

@@ -40,10 +40,10 @@ class Transpose(Op):
         if sorted(axes) != list(range(x.ndim)):
             raise ValueError(f"transpose: axes {self.axes} must name each axis of x {x.shape} once")
         self.back = tuple(axes.index(a) for a in range(x.ndim))
-        return kernels.xp(x).ascontiguousarray(x.transpose(axes))
+        return kernels.xp(x).asarray(x.transpose(axes), order="C")
 
     def backward(self, dy):
-        return kernels.xp(dy).ascontiguousarray(dy.transpose(self.back))
+        return kernels.xp(dy).asarray(dy.transpose(self.back), order="C")
 
 
 class Concatenate(Op):
