@@ -62,6 +62,8 @@ NETWORKS = {                                    # name: [(side, batch), ...]
     "alexnet": [(224, 1), (224, 8), (512, 1), (1024, 1)],
 }
 
+CONVOLUTIONAL_HEAD = ("squeezenet1_0",)         # up to the logits at any size; of the others the feature layers
+
 
 def _layers():
     for C, K, side in VGG_LAYERS:
@@ -81,7 +83,8 @@ def _networks():
     for network, sizes in NETWORKS.items():
         for side, batch in sizes:
             for work in ("forward", "gradient"):
-                yield Case(f"{network}/{side}b{batch}/{work}", work, (batch, side, side, 3), network, peak=True)
+                yield Case(f"{network}/{side}b{batch}/{work}", work, (batch, side, side, 3), network, peak=True,
+                           head=network in CONVOLUTIONAL_HEAD)
     yield Case("vgg16/224b1/gradient/256MB", "gradient", (1, 224, 224, 3), "vgg16", memory="256MB", peak=True)
     yield Case("vgg16-dense/224b1/gradient", "gradient", (1, 224, 224, 3), "vgg16", head=True, peak=True)
     for work in ("forward", "gradient"):        # VGG-16's kernels alone, without Network and tape around them

@@ -124,7 +124,7 @@ class Session:
         """{"error": {...}} if the engine's answer is right, else {"skipped" | "failed" | "wrong": why}."""
         try:
             small = None
-            if case.work == "gradient" and case.network and not case.head:
+            if case.work == "gradient" and not any(layer["kind"] == "linear" for layer in networks.read_layers(folder)):
                 small = check.check_small(self._small_pairs(case, folder, worker))
             self._build(worker, case, folder)
             single = gflop > FLOAT64_GFLOP
