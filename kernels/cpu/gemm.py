@@ -18,11 +18,14 @@ DOUBLE_PANEL = VECTORS * v.FLOAT64.lanes            # the same for float64
 
 
 def _micro_kernel(rows, number):
-    """Code for a block of `rows` rows. All addresses in bytes, lda ldc ldstart in numbers, depth >= 1."""
+    """Code for a block of `rows` rows. All addresses in bytes, lda ldc ldstart in numbers, depth >= 1.
+
+    On its way it asks for `depth` cache lines from address `ahead`: what the caller reads next.
+    """
     size = number.size
 
-    @v.emit(8)
-    def multiply(b, a, lda, panel, start, ldstart, c, ldc, depth):
+    @v.emit(9)
+    def multiply(b, a, lda, panel, start, ldstart, c, ldc, depth, ahead):
         row_bytes = v.scaled(b, lda, size)
         a_rows = [a]
         for _ in range(rows - 1):
@@ -36,6 +39,7 @@ def _micro_kernel(rows, number):
         *sums, panel = loop.carried
         columns = [v.load(b, b.add(panel, v.integer(j * size * number.lanes)), number) for j in range(VECTORS)]
         offset = v.scaled(b, loop.index, size)
+        v.prefetch(b, b.add(ahead, v.scaled(b, loop.index, 64)))
         for i in range(rows):
             factor = v.broadcast(b, b.add(a_rows[i], offset), number)
             for j in range(VECTORS):
@@ -52,7 +56,7 @@ def _micro_kernel(rows, number):
 def _any_rows(number):
     """A helper that picks the micro-kernel for a number of rows between 1 and ROWS."""
     kernels = {f"rows{i}": _micro_kernel(i, number) for i in range(1, ROWS + 1)}
-    arguments = "a, lda, panel, start, ldstart, c, ldc, depth"
+    arguments = "a, lda, panel, start, ldstart, c, ldc, depth, ahead"
     lines = [f"def block(rows, {arguments}):"]
     for i in range(ROWS, 0, -1):
         lines.append(f"    {'if' if i == ROWS else 'elif'} rows == {i}:\n        rows{i}({arguments})")
@@ -70,11 +74,17 @@ def multiply(a, lda, panel, start, ldstart, c, ldc, rows, depth):
 
     start may be c itself (to add to it) or one row with ldstart = 0 (a bias, or zeros). rows, depth >= 1.
     """
+    multiply_ahead(a, lda, panel, start, ldstart, c, ldc, rows, depth, panel)
+
+
+@helper
+def multiply_ahead(a, lda, panel, start, ldstart, c, ldc, rows, depth, ahead):
+    """The same, and bring the memory from `ahead` into the cache: `depth` lines for every ROWS rows."""
     blocks = (rows + ROWS - 1) // ROWS
     for i in range(blocks):
         first = rows * i // blocks              # blocks of nearly equal height: no thin one at the end
         _block(rows * (i + 1) // blocks - first, a + 4 * first * lda, lda, panel,
-               start + 4 * first * ldstart, ldstart, c + 4 * first * ldc, ldc, depth)
+               start + 4 * first * ldstart, ldstart, c + 4 * first * ldc, ldc, depth, ahead + 64 * i * depth)
 
 
 @helper
@@ -84,4 +94,4 @@ def double_multiply(a, lda, panel, start, ldstart, c, ldc, rows, depth):
     for i in range(blocks):
         first = rows * i // blocks
         _double_block(rows * (i + 1) // blocks - first, a + 8 * first * lda, lda, panel,
-                      start + 8 * first * ldstart, ldstart, c + 8 * first * ldc, ldc, depth)
+                      start + 8 * first * ldstart, ldstart, c + 8 * first * ldc, ldc, depth, panel)

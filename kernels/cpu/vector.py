@@ -239,3 +239,13 @@ def clear(b, target, size):
     pointer = I8.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, I8, I64, ir.IntType(1)])
     b.call(_declare(b, "llvm.memset.p0.i64", kind), [b.inttoptr(target, pointer), I8(0), size, ir.IntType(1)(0)])
+
+
+@emit(4)
+def prefetch_rows(b, address, row, rows, size):
+    """Ask for `rows` pieces of memory of `size` bytes, `row` bytes apart."""
+    outer = Loop(b, rows, [address])
+    inner = Loop(b, size, [], step=64)
+    prefetch(b, b.add(outer.carried[0], inner.index))
+    inner.end()
+    outer.end([b.add(outer.carried[0], row)])

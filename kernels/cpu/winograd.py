@@ -22,7 +22,7 @@ from . import buffers, threads
 from . import vector as v
 from . import winograd_transforms as t
 from .compile_cache import helper, kernel
-from .gemm import PANEL, multiply
+from .gemm import PANEL, multiply_ahead
 
 DEPTH = 64              # input channels per block of U
 WIDTH = 64              # output channels per block of U and M, whole panels
@@ -142,6 +142,20 @@ def _filters(d, out, component, c, depth, k, width, spare, transform):
 
 
 @helper
+def _prefetch_weights(d, c, k, part, parts):
+    """Ask for a part of the weights of the block that begins at input channel c, output k."""
+    rows, columns = (c, k) if d[TURNED] == 0 else (k, c)
+    row = d[W_K] * t.SIZE
+    height, width = min(DEPTH, d[W_C] - rows), min(WIDTH, d[W_K] - columns) * t.SIZE
+    if height <= 0 or width <= 0:
+        return
+    begin, end = 9 * height * part // parts, 9 * height * (part + 1) // parts
+    for r in range(begin, end):
+        tap = r // height
+        v.prefetch_rows(d[WEIGHTS] + (tap * d[W_C] + rows + r - tap * height) * row + columns * t.SIZE, row, 1, width)
+
+
+@helper
 def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform):
     """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1."""
     components = (m + 2) * (m + 2)
@@ -154,11 +168,15 @@ def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, tr
         v_component = tiles * depth * t.SIZE + PAD
         _filters(d, u, u_component, c, depth, k, width, spare, transform)
         block = space + c // DEPTH * components * (tiles * DEPTH * t.SIZE + PAD)
+        next_c = c + DEPTH if c + DEPTH < total else 0
+        next_k = k if next_c else k + width
         for i in range(components):
+            _prefetch_weights(d, next_c, next_k, i, components)
             for p in range(0, whole, PANEL):
                 target = products + i * m_component + p * t.SIZE
-                multiply(block + i * v_component, depth, u + i * u_component + p * depth * t.SIZE,
-                         zeros if c == 0 else target, 0 if c == 0 else whole, target, whole, count, depth)
+                multiply_ahead(block + i * v_component, depth, u + i * u_component + p * depth * t.SIZE,
+                               zeros if c == 0 else target, 0 if c == 0 else whole, target, whole, count, depth,
+                               block + (i + 1) * v_component)
 
 
 # --------------------------------------------------------------------------------------------------- outputs
