@@ -38,7 +38,7 @@ def summary(net, size=None):
 
 
 def bytes_needed(net, shape, layers=None, backward=False):
-    """Bytes of activations that net(x, layers) holds at its highest point, x of `shape` (N, H, W, C) included.
+    """Bytes of activations that net(x, layers) holds at its highest point, x of `shape` (N, H, W, C) included, to the end.
 
     backward adds what the way back needs: the values that ops keep, and the two gradients that live at once. It counts
     layer by layer, so it is an upper bound for fused chains, which never hold some of these. Transformed weights, which
@@ -61,7 +61,7 @@ def bytes_needed(net, shape, layers=None, backward=False):
         around = sum(cells[n] for n in (name, *table.reads[name])) * size
         gradients = max(gradients, around)
         alive -= sum(cells[n] * size for n in {name, *table.reads[name]}
-                     if last[n] == i and n not in asked and table[n].kind not in _VIEWS)
+                     if last[n] == i and n not in asked and n != names[0] and table[n].kind not in _VIEWS)
     return peak if not backward else max(peak, alive + kept + gradients)
 
 

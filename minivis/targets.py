@@ -27,7 +27,7 @@ class Unit(NamedTuple):
 def resolve_class(net, target):
     """(index, label) of a class of `net`. A label that several classes bear is an error that lists their ids."""
     if net.logits_layer is None:
-        raise MinivisError(f"network {net.name} has no class scores (no logits layer), so {target!r} is no target in it")
+        raise MinivisError(f"network {net.name} has no class scores (no logits layer); {target!r} is no target in it")
     count = class_count(net)
     rows = class_labels(net)
     if isinstance(target, bool) or not (isinstance(target, str) or hasattr(target, "__index__")):
@@ -72,7 +72,7 @@ def class_count(net):
 
 
 def class_labels(net):
-    """[(WordNet id, name)] of the classes: the network's own, or ImageNet's if it has a thousand classes and no list."""
+    """[(WordNet id, name)] of the classes: the network's own; ImageNet's if it has a thousand and no list; or None."""
     if net.labels is not None:
         return net.labels
     return imagenet_classes() if class_count(net) == 1000 else None
