@@ -12,7 +12,7 @@ _forced = None
 
 def of(array):
     """The kernel set for `array`: `cpu` for NumPy arrays, `gpu` for CuPy arrays."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, np.ndarray | np.generic):
         return _load(_forced or "cpu")
     if type(array).__module__.split(".")[0] == "cupy":
         return _load("gpu")
