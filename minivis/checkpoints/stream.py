@@ -1,0 +1,59 @@
+"""Write a Draft as a weights file of minivis, tensor by tensor and block by block, so that memory stays small.
+
+The format is that of minivis_hdf5.py. Large arrays are stored plainly, because random numbers do not pack and a plain
+array can be mapped.
+"""
+
+import json
+import math
+
+import h5py
+import numpy as np
+
+from .. import __version__
+from ..errors import WeightFileError
+from .draft import blocks
+
+
+def write_draft(draft, path, *, progress=None, origin=None):
+    """Write to `path` (an ordinary name: the caller makes it atomic). Values that are not finite are refused.
+
+    progress(done, total) is called with bytes. Arrays become float32; float16 if the file had only such.
+    """
+    dtype = np.float16 if {np.dtype(a.dtype) for a in draft.weights.values()} == {np.dtype(np.float16)} else np.float32
+    total = sum(math.prod(array.shape) * np.dtype(dtype).itemsize for array in draft.weights.values())
+    fields = {"layers": [row.to_json() for row in draft.rows], "logits_layer": draft.logits_layer,
+              "features_layer": draft.features_layer, "output_layer": None}
+    done = 0
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        file.attrs.update({"format": "minivis", "version": 1, "architecture": draft.architecture, "source": draft.source,
+                           "licence": draft.licence, "converter": f"minivis {__version__}"})
+        file["table"], file["preprocessing"] = json.dumps(fields), json.dumps(draft.preprocessing)
+        file["labels"] = json.dumps(draft.labels)
+        layers = file.create_group("layers")
+        for key, array in draft.weights.items():
+            target = layers.create_dataset(key, array.shape, dtype, track_times=False)
+            row = 0
+            for block in blocks(array):
+                with np.errstate(over="ignore"):
+                    block = block.astype(dtype, copy=False)
+                _check(block, key, origin or path)
+                if block.ndim == 0 or block.size == 0:
+                    target[()] = block
+                else:
+                    target[row:row + len(block)] = block
+                    row += len(block)
+                done += block.nbytes
+                if progress is not None:
+                    progress(done, total)
+            if draft.mapped is not None:
+                draft.mapped.forget()
+
+
+def _check(block, key, origin):
+    layer, part = key.rsplit("/", 1)
+    if not np.isfinite(block).all():
+        bad = int(np.count_nonzero(~np.isfinite(block)))
+        raise WeightFileError(f"{origin}: layer {layer}: its {part} holds {bad} values that are not finite")
+    if part == "var" and block.min(initial=0) < 0:
+        raise WeightFileError(f"{origin}: layer {layer}: its variance is negative")
