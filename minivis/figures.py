@@ -31,8 +31,10 @@ class Panel:
 
 
 def number(value, digits=4):
-    """A number as a reader wants it: few digits, a true minus sign."""
-    return f"{float(value):.{digits}g}".replace("-", "\N{MINUS SIGN}")
+    """A number as a reader wants it: few digits, a true minus sign; no exponent below ten million."""
+    value = float(value)
+    text = f"{value:.0f}" if 10 ** digits <= abs(value) < 1e7 else f"{value:.{digits}g}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def figure(heading, facts, panels, notes=(), columns=None):
@@ -128,38 +130,69 @@ def _grey_table():
 
 def mark_boxes(picture, boxes):
     """The picture as `fit` draws it, with named frames. boxes: [((top, left, bottom, right), text, colour)], in pixels
-    of the given picture."""
+    of the given picture; what lies outside it is cut off."""
     fitted = fit(picture)
     factor = len(fitted) / len(picture)
     image = Image.fromarray(fitted)
     draw = ImageDraw.Draw(image)
     face = show.font(13, True)
+    taken = []
     for box, text, colour in boxes:
-        top, left, bottom, right = (round(edge * factor) for edge in box)
+        limits = (image.height, image.width) * 2
+        top, left, bottom, right = (min(max(0, round(edge * factor)), most) for edge, most in zip(box, limits))
         draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=4)
         draw.rectangle((left + 1, top + 1, right - 2, bottom - 2), outline=colour, width=2)
-        length = face.getlength(text)
-        draw.rectangle((left + 2, top + 2, left + 8 + length, top + 19), fill=colour)
-        draw.text((left + 5, top + 3), text, (255, 255, 255), face)
+        label = _label_place((left, top, right, bottom), int(face.getlength(text)) + 6, image.size, taken)
+        taken.append(label)
+        draw.rectangle(label, fill=colour)
+        draw.text((label[0] + 3, label[1] + 1), text, (255, 255, 255), face)
     return np.asarray(image)
 
 
-def numbered_grid(tiles, columns, padding=2, step=None):
-    """A grid with a number before each row: its first tile's index, or, with `step`, row * step."""
-    step = step or columns
+def _label_place(box, width, size, taken):
+    """(left, top, right, bottom) of a frame's label: inside if it is large, else beside it, clear of other labels."""
+    left, top, right, bottom = box
+    height = 17
+    inside = [(left + 2, top + 2)] if right - left > width + 8 and bottom - top > height + 8 else []
+    places = [*inside, (left, top - height - 1), (left, bottom + 1), (right + 1, top), (left - width - 1, top)]
+    free = [(x, y, x + width, y + height) for x, y in places
+            if 0 <= x <= size[0] - width and 0 <= y <= size[1] - height
+            and all(x + width < t[0] or t[2] < x or y + height < t[1] or t[3] < y for t in taken)]
+    return free[0] if free else (left + 2, top + 2, left + 2 + width, top + 2 + height)
+
+
+def numbered_grid(tiles, columns, padding=2, numbers=None):
+    """A grid with a number before each row: its first tile's index, or the row's own of `numbers`."""
     sheet = show.grid(tiles, columns, padding)
     height = tiles[0].shape[0] + padding
     rows = -(-len(tiles) // columns)
+    numbers = [row * columns for row in range(rows)] if numbers is None else numbers
     every = max(1, -(-14 // height))            # rows lower than the digits are numbered at intervals
     face = show.font(11)
-    gutter = int(face.getlength(str((rows - 1) * step))) + 8
+    gutter = int(max(face.getlength(str(n)) for n in numbers)) + 8
     image = Image.new("RGB", (gutter, max(sheet.shape[0], 14)), (255,) * 3)
     draw = ImageDraw.Draw(image)
     for row in range(0, rows, every):
-        text = str(row * step)
+        text = str(numbers[row])
         y = row * height + max(0, (height - padding - 14) // 2)
         draw.text((gutter - 6 - face.getlength(text), y), text, SOFT, face)
     return show.stack([np.asarray(image), sheet], 1)
+
+
+def named_grid(tiles, names, columns, padding=4):
+    """A grid with a name below each tile; tiles narrower than the longest name are set apart."""
+    face = show.font(11)
+    lines = [str(name).split("\n") for name in names]
+    wide = max([tiles[0].shape[1]] + [int(face.getlength(line)) + 2 for text in lines for line in text])
+    foot = 14 * max(map(len, lines))
+    named = []
+    for tile, text in zip(tiles, lines, strict=True):
+        image = Image.new("RGB", (wide, foot), (255,) * 3)
+        draw = ImageDraw.Draw(image)
+        for i, line in enumerate(text):
+            draw.text(((wide - face.getlength(line)) / 2, 14 * i), line, SOFT, face)
+        named.append(show.stack([tile, np.asarray(image)], 0, align="centre"))
+    return show.grid(named, columns, padding)
 
 
 def bar_chart(values, width=900, height=200):

@@ -5,8 +5,12 @@ from .attribution import Attribution, Occlusion
 from .base import Result
 from .classification import Classification
 from .comparison import Comparison
-from .layers import Activations, Filters
+from .every_layer import EveryLayer
+from .filter_matches import FilterMatches
+from .filters import Filters
+from .layers import Activations
 from .report import Report
+from .unit_map import UnitMap
 
-__all__ = ["Activations", "Attribution", "Classification", "Comparison", "Filters", "Occlusion", "Report", "Result",
-           "make_recipe"]
+__all__ = ["Activations", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches", "Filters",
+           "Occlusion", "Report", "Result", "UnitMap", "make_recipe"]

@@ -1,11 +1,11 @@
-"""What lies inside the network: activations of layers, and filters."""
+"""What layers computed on one picture, channel by channel."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .. import show
-from ..figures import bar_chart, figure, numbered_grid
+from ..figures import bar_chart, figure, named_grid, numbered_grid
 from ..preprocessing import resize
 from .base import Panel, Result, number, picture_panel, seen_line
 
@@ -19,17 +19,22 @@ class Activations(Result):
     """layers: {name: (H, W, C) or (C,)}; a leading batch axis of 1 is dropped.
 
     scaling: "channel", each channel map from its own least to largest shade, or "layer", one scale for all maps of a
-    layer; limit: channels drawn of each layer; seen: what the network saw.
+    layer; sort: the order of the channels, by "index", or by their "mean" or "max" value, falling; limit: channels
+    drawn of each layer; gamma: a value v is drawn as (|v| / scale) ^ gamma with its sign; seen: what the network saw.
     """
 
     layers: dict
     scaling: str = field(default="channel", kw_only=True)
+    sort: str = field(default="index", kw_only=True)
     limit: int = field(default=MOST_TILES, kw_only=True)
+    gamma: float = field(default=1.0, kw_only=True)
     seen: object = field(default=None, kw_only=True)
 
     def __post_init__(self):
         if self.scaling not in ("channel", "layer"):
             raise ValueError(f"activations: scaling {self.scaling!r} is neither 'channel' nor 'layer'")
+        if self.sort not in ("index", "mean", "max"):
+            raise ValueError(f"activations: sort {self.sort!r} is none of 'index', 'mean' and 'max'")
         if not self.layers:
             raise ValueError("activations: no layer is given")
         self.layers = {name: _without_batch(name, values) for name, values in self.layers.items()}
@@ -38,8 +43,8 @@ class Activations(Result):
         return dict(self.layers)
 
     def to_dict(self):
-        return {"technique": self.recipe.get("technique"), "scaling": self.scaling,
-                "layers": [{"name": name, "shape": list(values.shape), **_statistics(values)}
+        return {"technique": self.recipe.get("technique"), "scaling": self.scaling, "sort": self.sort,
+                "layers": [{"name": name, "shape": list(values.shape), **statistics(values)}
                            for name, values in self.layers.items()], "notes": list(self.notes)}
 
     def heading(self):
@@ -60,7 +65,7 @@ class Activations(Result):
         return figure(self.heading(), self.facts(), self.panels(), self.notes, columns)
 
     def _panel(self, name, values):
-        numbers = _statistics(values)
+        numbers = statistics(values)
         summary = (f"least {number(numbers['least'])}, mean {number(numbers['mean'])}, "
                    f"largest {number(numbers['largest'])}; {100 * numbers['zero_share']:.1f} % are zero")
         if values.shape[0] == values.shape[1] == 1:
@@ -71,105 +76,45 @@ class Activations(Result):
                          caption=f"One bar per unit, from unit 0 at the left. Strongest: {strongest}. {summary}.")
         return self._grid_panel(name, values, summary)
 
+    def order(self, values):
+        """Channel numbers in the order they are drawn in."""
+        if self.sort == "index":
+            return np.arange(values.shape[2])
+        size = values.mean(axis=(0, 1), dtype=np.float64) if self.sort == "mean" else values.max(axis=(0, 1))
+        return np.argsort(-size, kind="stable")
+
     def _grid_panel(self, name, values, summary):
         height, width, channels = values.shape
-        count = min(channels, self.limit)
-        part = values[:, :, :count]
-        signed = bool(values.min() < 0)
-        problem = show.what_is_wrong(values)
+        order = self.order(values)[:self.limit]
+        signed, problem = bool(values.min() < 0), show.what_is_wrong(values)
         shown = None
         if self.scaling == "layer" or problem:
-            shown = _shade(values.reshape(height, -1), signed)
-            scale = shown.high
-            tiles = [_shade(part[:, :, c], signed, scale).picture for c in range(count)]
+            scale = None if problem else show.symmetric_scale(values, None)
+            shown = _shade(values.reshape(height, -1), signed, scale)
+            tiles = [_shade(values[:, :, c], signed, scale, self.gamma).picture for c in order]
             how = "one scale for all channels"
         else:
-            tiles = [_shade(part[:, :, c], signed).picture for c in range(count)]
+            tiles = [_shade(values[:, :, c], signed, None, self.gamma).picture for c in order]
             how = ("each channel on its own scale, " + ("blue below zero, white zero, red above" if signed
                                                         else "black is zero, yellow the channel's largest value"))
+        if self.gamma != 1:
+            shown = shown if problem else None      # a linear colour bar would be wrong
+            how += f", shades raised to the power {self.gamma:g}"
+        count = len(order)
         tiles = [_to_side(tile, _tile_side(height, width, count)) for tile in tiles]
         drawn = tiles[0].shape
         rows = -(-count // max(1, SHEET // (drawn[1] + 2)))
         columns = -(-count // rows)                 # as many in the last row as in the others, if possible
+        if self.sort == "index":
+            sheet, numbers = numbered_grid(tiles, columns), "the first channel's number at the left"
+        else:
+            sheet = named_grid(tiles, list(map(str, order)), columns)
+            numbers = f"by {'mean' if self.sort == 'mean' else 'largest'} value, each channel's number below it"
         first = f"first {count} of {channels} channels" if count < channels else f"all {channels} channels"
         at = f" drawn at {drawn[0]} {TIMES} {drawn[1]}" if drawn[0] < height else ""
-        caption = (f"Row by row, the first channel's number at the left; maps of {height} {TIMES} {width}{at}; {how}. "
+        caption = (f"Row by row, {numbers}; maps of {height} {TIMES} {width}{at}; {how}. "
                    f"{summary[0].upper()}{summary[1:]}.")
-        return Panel(f"{name}: {first}", numbered_grid(tiles, columns), shown, "activation", caption, exact=True)
-
-
-@dataclass(eq=False)
-class Filters(Result):
-    """values: the weights (h, w, C, K) of `layer`, HWIO; with three input channels, in RGB order.
-
-    scaling: "filter" (each tile by its own largest |w|), "layer" (one scale) or "minmax" (RGB only, zero not grey).
-    limit, inputs: filters and input channels drawn. noise: (K,) share of each filter's energy that is high-frequency.
-    """
-
-    values: np.ndarray
-    layer: str = ""
-    scaling: str = field(default="filter", kw_only=True)
-    limit: int = field(default=256, kw_only=True)
-    inputs: int = field(default=32, kw_only=True)
-    noise: np.ndarray | None = field(default=None, kw_only=True)
-
-    def arrays(self):
-        return {"values": self.values, "noise": self.noise}
-
-    def to_dict(self):
-        return {"technique": self.recipe.get("technique"), "layer": self.layer, "shape": list(self.values.shape),
-                "scaling": self.scaling, **_statistics(self.values),
-                "noise": None if self.noise is None else [float(value) for value in self.noise],
-                "notes": list(self.notes)}
-
-    def heading(self):
-        return f"{self.technique} of {self.layer}" if self.layer else self.technique
-
-    def facts(self):
-        height, width, channels, count = self.values.shape
-        lines = [f"{count} filters of {height} {TIMES} {width} over {channels} input channels; "
-                 f"weights from {number(self.values.min())} to {number(self.values.max())}", self.network_line()]
-        if self.noise is not None:
-            worst = int(np.argmax(self.noise))
-            lines.insert(1, f"high-frequency share of a filter's energy: median {number(np.median(self.noise))}, "
-                            f"largest {number(self.noise[worst])} (filter {worst})")
-        return lines
-
-    def panels(self):
-        return [self._colour_panel() if self.values.shape[2] == 3 else self._slices_panel()]
-
-    def _colour_panel(self):
-        count = min(self.limit, self.values.shape[3])
-        size = max(20, min(72, round(640 / np.sqrt(1.4 * count))))
-        columns = show.good_columns(count)
-        tiles, scale = show.filter_tiles(self.values[:, :, :, :count], self.scaling, size)
-        how = {"filter": "each filter scaled by its own largest |weight|; grey is 0",
-               "layer": "one scale for all filters; grey is 0",
-               "minmax": "each filter from its least weight (dark) to its largest; zero is not grey"}[self.scaling]
-        first = f"First {count} of {self.values.shape[3]} filters" if count < self.values.shape[3] \
-            else f"All {count} filters"
-        shown = None if scale is None else show.Shown(None, -scale, scale, "")
-        return Panel(f"{first}, R, G and B together", numbered_grid(tiles, columns), shown, "weight",
-                     f"Row by row, the first one's number at the left; {how}.", exact=True)
-
-    def _slices_panel(self):
-        height, width, channels, count = self.values.shape
-        rows, columns = min(count, self.limit, 24), min(channels, self.inputs)
-        part = self.values[:, :, :columns, :rows]
-        size = max(1, round(26 / max(height, width)))
-        whole = show.symmetric_scale(self.values, None)
-        tiles = []
-        for k in range(rows):
-            scale = whole if self.scaling == "layer" else show.symmetric_scale(part[:, :, :, k], None)
-            tiles += [show.enlarge(show.signed_rgb(np.repeat(part[:, :, c, k, None], 3, axis=2), scale=scale or 1.0,
-                                                   percentile=None).picture, size) for c in range(columns)]
-        sheet = numbered_grid(tiles, columns, step=1)
-        how = "one scale for all" if self.scaling == "layer" else "each filter scaled by its own largest |weight|"
-        shown = show.Shown(None, -whole, whole, "") if self.scaling == "layer" and whole else None
-        return Panel(f"First {rows} of {count} filters, first {columns} of {channels} input channels", sheet, shown,
-                     "weight", f"A row is one filter, its number at the left; a column is one input channel, from 0; "
-                     f"grey is 0, black negative, white positive; {how}. Slices over channels that are not colours "
-                     "do not show what the filter detects.", exact=True)
+        return Panel(f"{name}: {first}", sheet, shown, "activation", caption, exact=True)
 
 
 def _without_batch(name, values):
@@ -183,15 +128,20 @@ def _without_batch(name, values):
     return values
 
 
-def _statistics(values):
+def statistics(values):
+    """{least, mean, largest, std, zero_share} of an array's finite values, computed in float64."""
+    values = np.asarray(values)
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return {"least": 0.0, "mean": 0.0, "largest": 0.0, "zero_share": 0.0}
+        return dict.fromkeys(("least", "mean", "largest", "std", "zero_share"), 0.0)
     return {"least": float(finite.min()), "mean": float(finite.mean(dtype=np.float64)), "largest": float(finite.max()),
-            "zero_share": float(np.mean(values == 0))}
+            "std": float(finite.std(dtype=np.float64)), "zero_share": float(np.mean(values == 0))}
 
 
-def _shade(values, signed, scale=None):
+def _shade(values, signed, scale=None, gamma=1.0):
+    if gamma != 1 and not show.what_is_wrong(values):
+        scale = show.symmetric_scale(values, None) if scale is None else scale
+        values, scale = np.sign(values) * (np.abs(values) / scale) ** gamma, 1.0
     if signed:
         return show.signed(values, scale=scale, percentile=None)
     return show.heat(values, high=scale, percentile=None)
