@@ -38,7 +38,7 @@ def summary(net, size=None):
 
 
 def bytes_needed(net, shape, layers=None, backward=False):
-    """Bytes of activations that net(x, layers) holds at its highest point, x of `shape` (N, H, W, C) included, to the end.
+    """Bytes of activations that net(x, layers) holds at its highest point, x of `shape` (N, H, W, C) among them.
 
     backward adds what the way back needs: the values that ops keep, and the two gradients that live at once. It counts
     layer by layer, so it is an upper bound for fused chains, which never hold some of these. Transformed weights, which

@@ -36,6 +36,8 @@ class Network:
                  meta=None, *, output_layer=None, precision="float32", name=None):
         self.table = layers if isinstance(layers, Table) else Table(layers)
         self.aliases = aliases(self.table)
+        self.meta = dict(meta or {})
+        self.name = name or self.meta.get("architecture") or "network"
         self.precision = check_precision(precision)
         self.weights = Weights(weight_shapes(self.table), weights, self.dtype)
         self._channels = infer_shapes(self.table)       # of the table's own size, which may be free
@@ -46,8 +48,6 @@ class Network:
             preprocessing = Preprocessing.from_json(preprocessing)
         self._preprocessing, self.has_preprocessing = preprocessing, preprocessing is not None
         self.labels = None if labels is None else [tuple(label) for label in labels]
-        self.meta = dict(meta or {})
-        self.name = name or self.meta.get("architecture", "network")
         self._forget()
 
     # ------------------------------------------------------------------------------------------------------ running

@@ -2,7 +2,6 @@
 import numpy as np
 import pytest
 
-from minivis import kernels
 from minivis.chains import Chain, cut
 from minivis.errors import MinivisError
 from minivis.layers import Layer, Table

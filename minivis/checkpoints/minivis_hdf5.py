@@ -12,6 +12,8 @@ import json
 import math
 import os
 
+import numpy as np
+
 from ..errors import MinivisError, WeightFileError
 from ..files import atomic_write
 from ..layers import Table
@@ -34,26 +36,30 @@ def is_minivis(path):
 
 def read(path, precision="float32"):
     """The Network in a file. Anything missing, extra, misshapen or not finite is one WeightFileError."""
-    with open_hdf5(path) as root:
-        if root.attribute("format") != "minivis":
-            raise WeightFileError(f"{path} is not a minivis weights file: it lacks the attribute format='minivis'")
-        if root.attribute("version") != VERSION:
-            raise WeightFileError(f"{path} is version {root.attribute('version')} of the format; this program reads "
-                                  f"version {VERSION}")
-        try:
+    try:
+        with open_hdf5(path) as root:
+            _check_version(root, path)
             fields = _table_fields(_json(root, "table"), path)
             table = Table(fields.pop("layers"))
             shapes = weight_shapes(table)
             _check_size(path, shapes)
             weights = _read_weights(root, table, shapes)
-            meta = {name: root.attribute(name, "") for name in ("architecture", "source", "licence")}
-            name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
-            return Network(table, weights, preprocessing=_json(root, "preprocessing"), labels=_labels(root), meta=meta,
-                           precision=precision, name=name, **fields)
-        except WeightFileError:
-            raise
-        except MinivisError as error:
-            raise WeightFileError(f"{path}: {error}") from error
+            fields |= {"preprocessing": _json(root, "preprocessing"), "labels": _labels(root)}
+            fields["meta"] = {name: str(root.attribute(name, "")) for name in ("architecture", "source", "licence")}
+        name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
+        return Network(table, weights, **fields, precision=precision, name=name)
+    except WeightFileError:
+        raise
+    except MinivisError as error:
+        raise WeightFileError(f"{path}: {error}") from error
+
+
+def _check_version(root, path):
+    if root.attribute("format") != "minivis":
+        raise WeightFileError(f"{path} is not a minivis weights file: it lacks the attribute format='minivis'")
+    if root.attribute("version") != VERSION:
+        raise WeightFileError(f"{path} is version {root.attribute('version')} of the format; this program reads "
+                              f"version {VERSION}")
 
 
 def write(network, path, dtype="float32"):
@@ -71,7 +77,8 @@ def write(network, path, dtype="float32"):
         file["labels"] = json.dumps(network.labels)
         layers = file.create_group("layers")
         for name, tensor in network.weights.items():
-            array = tensor.numpy().astype(dtype)
+            with np.errstate(over="ignore"):
+                array = tensor.numpy().astype(dtype)
             if not math.isfinite(float(abs(array).max(initial=0))):
                 raise MinivisError(f"weights: {name} does not fit into {dtype} (or is not finite); nothing was written")
             packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if array.size > 1024 else {}

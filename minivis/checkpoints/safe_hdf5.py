@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from ..errors import WeightFileError
+from ..errors import MinivisError, WeightFileError
 
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}      # all others may be code from plugins
 MOST_TEXT = 16 * 2**20          # bytes of one string
@@ -29,10 +29,9 @@ def open_hdf5(path):
     try:
         with h5py.File(name, "r") as file:
             yield Group(file, name, "")
-    except WeightFileError:
+    except MinivisError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError, AttributeError,
-            UnicodeDecodeError, NotImplementedError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError) as error:
         why = str(error).split("\n")[0] or type(error).__name__
         raise WeightFileError(f"{name} is not a readable HDF5 file: {why}") from error
 
