@@ -1,7 +1,8 @@
 """The CPU kernel set: Numba and LLVM vector instructions. Same names and signatures as `reference`.
 
-Each kernel exists twice: compiled, and in plain NumPy and BLAS (blas.py). The plain one serves where MINIVIS_INTRINSICS=0
-asks for it, for numbers that are neither float32 nor float64, and from the moment on that a kernel cannot be compiled.
+Each kernel exists twice: compiled, and in plain NumPy and BLAS (blas.py). The plain one serves where
+MINIVIS_INTRINSICS=0 asks for it, for numbers that are neither float32 nor float64, and from the moment on that a kernel
+cannot be compiled.
 """
 import functools
 import os
@@ -10,7 +11,7 @@ import warnings
 import numpy as np
 
 from ..reference import Step, chain_backward_input, chain_forward, conv_output_size, pool_output_size  # noqa: F401
-from . import blas, compile_cache, lrn, pooling, relu, resample
+from . import blas, compile_cache, general, lrn, pooling, relu, resample
 from .blas import unpack_mask, unpack_switch  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
@@ -35,8 +36,8 @@ def _either(fast):
     return kernel
 
 
-conv2d_forward = blas.conv2d_forward
-conv2d_backward_input = blas.conv2d_backward_input
+conv2d_forward = _either(general.conv2d_forward)
+conv2d_backward_input = _either(general.conv2d_backward_input)
 conv2d_backward_weight = blas.conv2d_backward_weight
 linear_forward = blas.linear_forward
 linear_backward_input = blas.linear_backward_input
