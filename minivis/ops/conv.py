@@ -74,6 +74,9 @@ class ConvTranspose2d(Op):
         if w.ndim != 4 or x.shape[3] != w.shape[2] or w.shape[2] % self.groups:
             raise ValueError(f"conv_transpose2d: x {x.shape} has C = {x.shape[-1]}, w {w.shape} must be (kh, kw, C, "
                              f"K/groups), that C, a multiple of {self.groups} group(s)")
+        K = w.shape[3] * self.groups
+        if b is not None and b.shape != (K,):
+            raise ValueError(f"conv_transpose2d: b {b.shape} must have one number per output channel, {K}")
         self.w = w.swapaxes(2, 3)               # the weights of the convolution whose input gradient this is
         self.x = x if self.needs[1] or self.keep_inputs else None
         pad = self._padding(x, w)
@@ -81,7 +84,6 @@ class ConvTranspose2d(Op):
                if self.pad != "same" else x.shape[1 + a] * self.stride[a] for a in (0, 1)]
         if min(out) < 1:
             raise ValueError(f"conv_transpose2d: x {x.shape} with filter {w.shape[:2]} and pad {pad} leaves no output")
-        K = w.shape[3] * self.groups
         self.geometry = {"stride": self.stride, "pad": pad, "dilation": (1, 1), "groups": self.groups,
                          "precision": self.precision}
         y = kernels.of(x).conv2d_backward_input(x, self.w, (x.shape[0], *out, K), **self.geometry)

@@ -132,8 +132,8 @@ class InstanceNorm(Standardize):
 
 def _check(op, x, **per_channel):
     for name, values in per_channel.items():
-        if values is not None and values.shape not in (x.shape[-1:], ()):
-            raise ValueError(f"{op}: {name} {values.shape} must be one number, or one per channel of x {x.shape}")
+        if values is not None and values.shape != x.shape[-1:]:
+            raise ValueError(f"{op}: {name} {values.shape} must have one number per channel of x {x.shape}")
 
 
 def _per_channel(dy):

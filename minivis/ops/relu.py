@@ -22,6 +22,8 @@ class Relu(Op):
     def backward_by(self, rule, dy):
         if isinstance(rule, str):
             return RELU_RULES[rule](dy, self.mask)
+        if getattr(rule, "reads_op", False):        # a rule that wants the layer's input, as those of other kinds do
+            return rule(self, dy)
         return rule(dy, self.positive())
 
     def positive(self):

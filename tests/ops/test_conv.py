@@ -92,6 +92,8 @@ def test_what_is_wrong_is_named_with_both_shapes():
             ops.conv2d(*arguments)
     with pytest.raises(ValueError, match=r"x \(1, 5, 5, 3\) has C = 3, w \(3, 3, 4, 6\) must be"):
         ops.conv_transpose2d(x, w)
+    with pytest.raises(ValueError, match=r"b \(3,\) must have one number per output channel, 6"):
+        ops.conv_transpose2d(x, w[:, :, :3], np.ones(3))
     with pytest.raises(ValueError, match="output_pad 2 must be"):
         ops.conv_transpose2d(x, w[:, :, :3], stride=2, output_pad=2)
 
