@@ -100,5 +100,5 @@ class FilterMatches(Result):
         body = show.stack(columns, 1 if self.colours else 0, gap=14 if self.colours else 6)
         value, dot, bias = (number(place[key]) for key in ("value", "dot", "bias"))
         caption = f"The product sums to {dot}; with the bias {bias}: {value}. {told}"
-        return Panel(f"{MARKS[place['name']][0]}: {place['name']}, {value} at row {place['row']}, column {place['column']}",
-                     body, caption=caption, exact=True)
+        where = f"row {place['row']}, column {place['column']}"
+        return Panel(f"{MARKS[place['name']][0]}: {place['name']}, {value} at {where}", body, caption=caption, exact=True)

@@ -1,5 +1,5 @@
 """What techniques share: a picture as the network sees it, a score to explain, and its gradient under a rule."""
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from ..provenance import make_recipe
 from ..results import Attribution
 from ..targets import class_labels, resolve_class, resolve_unit
 from ..tensor import Tensor, gradient
+
+Positions = Literal["strongest", "centre", "all", "mean"]       # which units of a channel a target means
 
 
 class Start(NamedTuple):
@@ -57,7 +59,7 @@ def class_dict(net, index):
 
 def unit_start(net, values, unit, positions="strongest"):
     """Begin at a unit. `layer` means its strongest unit; `layer:channel` the channel's strongest unit, its centre one,
-    or all of its positions together, as `positions` says; `layer:channel@row,column` that unit."""
+    the sum of all or their mean, as `positions` says; `layer:channel@row,column` that unit."""
     layer, spot = unit_layer(net, unit)
     tensor = values[layer]
     a = tensor.numpy()[0]
@@ -69,7 +71,7 @@ def unit_start(net, values, unit, positions="strongest"):
         place = (spot.row, spot.column, spot.channel)
         if spot.row >= a.shape[0] or spot.column >= a.shape[1]:
             raise MinivisError(f"{unit}: layer {layer} has {a.shape[0]} rows and {a.shape[1]} columns on this picture")
-    elif positions == "all":
+    elif positions in ("all", "mean"):
         place = (slice(None), slice(None), spot.channel)
     elif positions == "centre":
         place = (a.shape[0] // 2, a.shape[1] // 2, spot.channel)
@@ -78,8 +80,10 @@ def unit_start(net, values, unit, positions="strongest"):
     target = {"layer": layer, "channel": int(place[-1])}
     if len(place) == 3 and not isinstance(place[0], slice):
         target["position"] = [int(place[0]), int(place[1])]
-    value = float(a[place].sum(dtype=np.float64))
-    return Start(tensor, one_hot(tensor, (0, *place)), value, "activation", layer, target)
+    value, seed = float(a[place].sum(dtype=np.float64)), one_hot(tensor, (0, *place))
+    if positions == "mean" and isinstance(place[0], slice):
+        value, seed = value / a[place].size, seed / seed.dtype.type(a[place].size)
+    return Start(tensor, seed, value, "activation", layer, target)
 
 
 def unit_layer(net, unit):
@@ -113,7 +117,14 @@ def input_gradient(net, x, start, rules="plain"):
     return net.to_rgb(grad.get() if hasattr(grad, "get") else grad)
 
 
-def attribution(net, seen, start, values, gradient, recipe, **more):
-    """An Attribution of this start."""
+def attribution(net, seen, start, values, gradient, recipe, notes=(), **more):
+    """An Attribution of this start; a map that is all zero says why."""
+    notes = [*notes, *([] if np.any(values) else [why_zero(start)])]
     return Attribution(values, gradient, start.target, start.value, start.kind, seen, layer=start.layer, recipe=recipe,
-                       **more)
+                       notes=notes, **more)
+
+
+def why_zero(start):
+    """A sentence or two for a map without any value."""
+    off = f" {start.layer} itself gives exactly 0 here." if start.value == 0 else ""
+    return f"The map is all zero: no signal passed the layers on the way down.{off} Start at a unit of a lower layer."

@@ -26,9 +26,5 @@ def deconvnet(net: Network, picture: Picture, *, target: Target = None, unit: Un
     seen, x = look(net, picture, needs_grad=True)
     start = begin(net, x, target=target, unit=unit, score=score)
     g = input_gradient(net, x, start, rules="deconv")
-    notes = [CAUTION]
-    if not g.any():
-        notes.append("The map is all zero: no positive signal passed the rectifications on the way down. "
-                     "Start at a unit of a lower layer (unit).")
-    return attribution(net, seen, start, g, g, signed=True, quantity="deconvnet projection", notes=notes,
+    return attribution(net, seen, start, g, g, signed=True, quantity="deconvnet projection", notes=[CAUTION],
                        recipe=recipe(deconvnet, net, target=target, unit=unit, score=score))

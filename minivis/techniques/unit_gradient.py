@@ -49,7 +49,7 @@ def _along_gradient(net, x, g, start, layer, grey_levels):
     step = grey_levels / largest
     moved = Tensor((x.data + step * g).astype(x.dtype))
     after = net(moved, layers=[layer])[layer]
-    measured = float((after.data * start.seed).sum()) - start.value
+    measured = float((after.data * start.seed).sum(dtype="float64")) - start.value
     predicted = step * float((g.astype("float64") ** 2).sum())
     return (f"Adding the gradient, scaled so that no pixel moves by more than {grey_levels:g} grey levels, changes the "
             f"unit by {measured:+.4g}; the gradient predicts {predicted:+.4g}.")
