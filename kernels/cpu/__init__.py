@@ -10,8 +10,8 @@ import warnings
 
 import numpy as np
 
-from ..reference import Step, chain_backward_input, chain_forward, conv_output_size, pool_output_size  # noqa: F401
-from . import blas, compile_cache, general, lrn, pooling, relu, resample
+from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
+from . import blas, chain, compile_cache, convolution, lrn, pooling, relu, resample
 from .blas import unpack_mask, unpack_switch  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
@@ -19,9 +19,9 @@ _plain_only = os.environ.get("MINIVIS_INTRINSICS") == "0" or os.environ.get("NUM
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _either(fast):
-    """The compiled kernel where it can serve, else the plain one of the same name."""
-    plain = getattr(blas, fast.__name__)
+def _either(fast, plain=None):
+    """The compiled kernel where it can serve, else the plain one (of the same name)."""
+    plain = plain or getattr(blas, fast.__name__)
 
     @functools.wraps(fast)
     def kernel(first, *rest, **settings):
@@ -36,8 +36,8 @@ def _either(fast):
     return kernel
 
 
-conv2d_forward = _either(general.conv2d_forward)
-conv2d_backward_input = _either(general.conv2d_backward_input)
+conv2d_forward = _either(convolution.conv2d_forward)
+conv2d_backward_input = _either(convolution.conv2d_backward_input)
 conv2d_backward_weight = blas.conv2d_backward_weight
 linear_forward = blas.linear_forward
 linear_backward_input = blas.linear_backward_input
@@ -54,6 +54,8 @@ deconv_relu_backward = relu.deconv_relu_backward
 lrn_forward = _either(lrn.lrn_forward)
 lrn_backward = _either(lrn.lrn_backward)
 axis_matmul = _either(resample.axis_matmul)
+chain_forward = _either(chain.chain_forward, chain.forward_singly)
+chain_backward_input = chain.chain_backward_input
 
 
 def warmup():

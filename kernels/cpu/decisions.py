@@ -1,30 +1,37 @@
 """What a forward pass keeps for the gradient: which units were positive, and which cell each pooling chose.
 
-A ReLU keeps a bit per number, in the order of channels, lowest bit first; each picture, row and column padded so that
-kernels working in tiles and vectors can write and read without looking for the border. ReLU followed by 2x2 pooling keeps
-one byte per window: the cell (row * 2 + column, the first of equals) and 0x80 if its value is positive.
+kind "bits": a ReLU keeps a bit per number, in the order of channels, lowest bit first.
+kind "bytes": ReLU followed by 2x2 pooling keeps one byte per window: the cell (row * 2 + column, the first of equals),
+and 0x80 if its value is positive.
+
+Rows, columns and channels are padded, so that kernels working in tiles and vectors never look for the border.
 """
 import numpy as np
 
+from . import threads
 from . import vector as v
+from .addresses import address
+from .compile_cache import helper, kernel
+from .winograd_transforms import POSITIVE
 
 TILE = 4                            # rows and columns are padded to whole tiles of this side
-POSITIVE = 0x80
+RULES = {None: 0, "plain": 0, "guided": 1, "deconv": 2}
 
 
 class Decisions:
-    """`memory` (N, rows, columns, bytes per position) of a map of `shape` (N, H, W, K); kind "bits" or "bytes"."""
+    """`memory` (N, rows, columns, bytes per position) of a map of `shape` (N, H, W, K)."""
 
     def __init__(self, shape, kind):
         N, H, W, K = shape
         vectors = -(-K // v.LANES)
         self.shape, self.kind = shape, kind
         self.rows, self.columns = -(-H // TILE) * TILE, -(-W // TILE) * TILE
-        self.memory = np.empty((N, self.rows, self.columns, vectors * (v.LANES if kind == "bytes" else v.BITS_BYTES)), np.uint8)
+        self.bytes = vectors * (v.LANES if kind == "bytes" else v.BITS_BYTES)
+        self.memory = np.empty((N, self.rows, self.columns, self.bytes), np.uint8)
 
     @property
     def address(self):
-        return self.memory.__array_interface__["data"][0]
+        return address(self.memory)
 
     def positive(self):
         """(N, H, W, K) booleans."""
@@ -41,3 +48,84 @@ class Decisions:
         """(N, H, W, K) integers 0..3 for kind "bytes"."""
         _, H, W, K = self.shape
         return self.memory[:, :H, :W, :K] & 3
+
+    def record(self, y):
+        """Write the bits of y > 0 (kind "bits"), and y = max(y, 0) in place."""
+        self._run(_record, y, y, 0)
+
+    def pull(self, dy, rule, dx):
+        """dx = the ReLU's rule ("plain", "guided", "deconv") applied to dy; dx may be dy."""
+        self._run(_pull_bits if self.kind == "bits" else _pull_bytes, dy, dx, RULES[rule])
+
+    def _run(self, job, source, target, rule):
+        N, H, W, K = self.shape
+        d = np.array([address(source), address(target), self.address, H, W, K, self.rows, self.columns, self.bytes, rule],
+                     np.int64)
+        threads.run(job, d, N * H, max(1, (1 << 15) // (W * K)), 2 * 4 * (K + v.LANES))
+
+
+# ------------------------------------------------------------------------------------------------------- kernels
+
+(SOURCE, TARGET, DECISIONS, H, W, K, ROWS, COLUMNS, BYTES, RULE) = range(10)
+
+
+@v.emit(5)
+def _record_vectors(b, source, target, bits, count, rule):
+    """count numbers, a multiple of LANES."""
+    loop = v.Loop(b, count, [bits], step=v.LANES)
+    offset = v.scaled(b, loop.index, 4)
+    x = v.load(b, b.add(source, offset))
+    v.store_bits(b, v.positive(b, x), loop.carried[0])
+    v.store(b, v.relu(b, x), b.add(target, offset))
+    loop.end([b.add(loop.carried[0], v.integer(v.BITS_BYTES))])
+
+
+def _pull_vectors(whole_bytes):
+    @v.emit(5)
+    def pull(b, source, target, decisions, count, rule):
+        loop = v.Loop(b, count, [decisions], step=v.LANES)
+        offset = v.scaled(b, loop.index, 4)
+        dy = v.load(b, b.add(source, offset))
+        if whole_bytes:
+            passes = b.icmp_unsigned(">=", v.load_bytes(b, loop.carried[0]), v.bytes_constant(POSITIVE))
+        else:
+            passes = v.load_bits(b, loop.carried[0])
+        v.store(b, v.rule(b, dy, passes, rule), b.add(target, offset))
+        loop.end([b.add(loop.carried[0], v.integer(v.LANES if whole_bytes else v.BITS_BYTES))])
+    return pull
+
+
+_pull_bits_vectors, _pull_bytes_vectors = _pull_vectors(False), _pull_vectors(True)
+
+
+@helper
+def _rows(d, scratch, first, last, vectors):
+    """Rows of the map; where K is no multiple of LANES each position goes through a patch."""
+    channels = d[K] * 4
+    whole = (d[K] + v.LANES - 1) // v.LANES * v.LANES
+    for row in range(first, last):
+        image = row // d[H]
+        decisions = d[DECISIONS] + (image * d[ROWS] + row - image * d[H]) * d[COLUMNS] * d[BYTES]
+        source, target = d[SOURCE] + row * d[W] * channels, d[TARGET] + row * d[W] * channels
+        if whole == d[K]:
+            vectors(source, target, decisions, d[W] * whole, d[RULE])
+        else:
+            for j in range(d[W]):
+                v.copy(scratch, source + j * channels, channels)
+                vectors(scratch, scratch, decisions + j * d[BYTES], whole, d[RULE])
+                v.copy(target + j * channels, scratch, channels)
+
+
+@kernel
+def _record(d, scratch, first, last):
+    _rows(d, scratch, first, last, _record_vectors)
+
+
+@kernel
+def _pull_bits(d, scratch, first, last):
+    _rows(d, scratch, first, last, _pull_bits_vectors)
+
+
+@kernel
+def _pull_bytes(d, scratch, first, last):
+    _rows(d, scratch, first, last, _pull_bytes_vectors)

@@ -162,6 +162,22 @@ def relu(b, x, number=FLOAT32):
     return b.select(b.fcmp_ordered("<=", x, number.constant(0)), number.constant(0), x)
 
 
+def rule(b, dy, passes, which):
+    """dy through a ReLU backwards; `passes`: where x > 0. which 0 plain: where x > 0; 1 guided (Springenberg et al. 2015):
+    where x > 0 and dy > 0; 2 deconv (Zeiler and Fergus 2014): where dy > 0. `which` is known at run time only."""
+    any_sign = _everywhere(b, b.icmp_unsigned("==", which, integer(0)))
+    any_mask = _everywhere(b, b.icmp_unsigned("==", which, integer(2)))
+    passes = b.and_(b.or_(passes, any_mask), b.or_(positive(b, dy), any_sign))
+    return b.select(passes, dy, FLOAT32.constant(0))
+
+
+def _everywhere(b, condition):
+    """One condition in all lanes."""
+    undefined = ir.Constant(ir.VectorType(ir.IntType(1), LANES), ir.Undefined)
+    first = b.insert_element(undefined, condition, I32(0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+
+
 def combination(b, coefficients, vectors, number=FLOAT32):
     """sum of coefficient * vector with as few instructions as it takes term by term; coefficients are Python floats."""
     terms = sorted((t for t in zip(coefficients, vectors) if t[0] != 0), key=lambda t: (t[0] != 1, abs(t[0]) != 1))

@@ -42,7 +42,6 @@ FIELDS = """x w bias y decisions unpool v
  DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS) = range(len(FIELDS))
 ALL, INPUTS, PRODUCTS = range(3)                                   # phase
 PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
-RULES = {"plain": 0, None: 0, "guided": 1, "deconv": 2}
 
 _input_2, _input_4 = t.input_transform(2), t.input_transform(4)
 _unpool_2, _unpool_4 = t.unpooling_input_transform(2), t.unpooling_input_transform(4)
@@ -310,6 +309,13 @@ def pad_weights(w):
         return w
     padded = np.zeros((3, 3, C, K), np.float32)
     padded[:, :, :w.shape[2], :w.shape[3]] = w
+    return padded
+
+
+def pad_bias(b):
+    """(K,) filled up with zeros to whole vectors."""
+    padded = np.zeros(-(-b.size // v.LANES) * v.LANES, np.float32)
+    padded[:b.size] = b
     return padded
 
 

@@ -229,10 +229,6 @@ def _finish_pool(b, grid, at):
 
 
 def _finish_masked(b, grid, at, rule, whole_bytes):
-    """plain: where x > 0; guided: where x > 0 and dy > 0; deconv: where dy > 0."""
-    nothing = ir.VectorType(ir.IntType(1), v.LANES)
-    any_sign = _everywhere(b, b.icmp_unsigned("==", rule, v.integer(0)), nothing)
-    any_mask = _everywhere(b, b.icmp_unsigned("==", rule, v.integer(2)), nothing)
     for i, line in enumerate(grid):
         for j, vector in enumerate(line):
             y, decision = at(i, j)
@@ -240,12 +236,4 @@ def _finish_masked(b, grid, at, rule, whole_bytes):
                 passes = b.icmp_unsigned(">=", v.load_bytes(b, decision), v.bytes_constant(POSITIVE))
             else:
                 passes = v.load_bits(b, decision)
-            passes = b.and_(b.or_(passes, any_mask), b.or_(v.positive(b, vector), any_sign))
-            v.store(b, b.select(passes, vector, v.FLOAT32.constant(0)), y)
-
-
-def _everywhere(b, condition, kind):
-    """One condition in all lanes."""
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = b.insert_element(undefined, condition, v.I32(0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(v.I32, v.LANES), [0] * v.LANES))
+            v.store(b, v.rule(b, vector, passes, rule), y)

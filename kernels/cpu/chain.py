@@ -1,0 +1,197 @@
+"""Chains: a run of convolutions, ReLUs and poolings as a whole (see kernels/chain.py for what one is).
+
+stages.py says which kernels do which steps. Here is what lies between them: activations live in leased work memory,
+one stage's output is given back as soon as the next has read it, and of each stage only its decisions are kept.
+Gradients run down the same way; a ReLU's rule is applied by the stage above it, while the gradient it computes is still
+in registers. Nothing is shared between two calls, so any number of threads may run the same chain at once.
+"""
+import numpy as np
+
+from . import buffers, stages
+from .decisions import RULES
+
+MEMORY = 256 << 20          # bytes of activations at a time, unless the caller says less: larger batches go in parts
+_NO_RULE = "chain_backward_input: no rule {!r}; there are plain, guided, deconv and functions"
+
+
+class Saved:
+    """What the gradient of a chain needs; opaque to callers."""
+
+    def __init__(self, parts, steps):
+        self.parts, self.steps = parts, steps       # parts: [(first picture, stages, decisions of each)]
+
+
+def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None):
+    """Run a chain (see chain.py). -> y, saved. keep False: no gradient will be asked, saved is None."""
+    if x.dtype != np.float32 or precision == "float64" or not any(step.kind == "conv" for step in steps):
+        return forward_singly(x, steps, weights, keep, precision)
+    x = np.ascontiguousarray(x)
+    cache = {} if cache is None else cache
+    one = _plan(x.shape[1:], 1, steps, weights, precision, cache)
+    most = min(memory or MEMORY, MEMORY)
+    batch = max(1, min(x.shape[0], most // _bytes(one)))
+    y = np.empty((x.shape[0], *one[-1][0].y_shape[1:]), np.float32)
+    parts = []
+    for first in range(0, x.shape[0], batch):
+        part = x[first:first + batch]
+        plan = _plan(x.shape[1:], len(part), steps, weights, precision, cache)
+        kept = _forward(part, y[first:first + batch], plan, keep)
+        parts.append((first, plan, kept))
+    return y, Saved(parts, steps) if keep else None
+
+
+def chain_backward_input(dy, saved, rules):
+    """dx of a chain; rules as in `reference`."""
+    if isinstance(saved, list):
+        return _backward_singly(dy, saved, rules)
+    dy = np.ascontiguousarray(dy, np.float32)
+    first_stage = saved.parts[0][1][0][0]
+    dx = np.empty((dy.shape[0], *first_stage.x_shape[1:]), np.float32)
+    for first, plan, kept in saved.parts:
+        last = first + plan[0][0].x_shape[0]
+        _backward(dy[first:last], dx[first:last], plan, kept, rules)
+    return dx
+
+
+def _plan(picture, N, steps, weights, precision, cache):
+    """The stages for a batch of N, kept in the cache."""
+    key = ("plan", N, picture, precision)
+    if key not in cache:
+        cache[key] = stages.plan((N, *picture), steps, weights, precision, cache.setdefault("weights", {}))
+    return cache[key]
+
+
+def _bytes(plan):
+    """Activations that exist at the same time, per picture."""
+    return max(4 * (int(np.prod(stage.x_shape[1:])) + int(np.prod(stage.y_shape[1:]))) for stage, _ in plan)
+
+
+class _Relay:
+    """Hands out leased arrays, one after the other; the one before is given back."""
+
+    def __init__(self):
+        self.block = self.older = None
+
+    def next(self, shape):
+        self.done()
+        self.older, self.block = self.block, buffers.take(4 * int(np.prod(shape)))
+        return self.block[:4 * int(np.prod(shape))].view(np.float32).reshape(shape)
+
+    def done(self):
+        """The array before the last is no longer read."""
+        if self.older is not None:
+            buffers.give(self.older)
+            self.older = None
+
+    def close(self):
+        self.done()
+        if self.block is not None:
+            buffers.give(self.block)
+            self.block = None
+
+
+def _forward(x, y, plan, keep):
+    """Fill y; -> the decisions of each stage."""
+    relay, kept = _Relay(), []
+    try:
+        for i, (stage, _) in enumerate(plan):
+            out = y if i == len(plan) - 1 else relay.next(stage.y_shape)
+            decisions = stage.forward(x, out, keep)
+            kept.append(decisions if keep else None)
+            x = out
+    finally:
+        relay.close()
+    return kept
+
+
+def _backward(dy, dx, plan, kept, rules):
+    """Fill dx. From stage to stage `dy` has been through the rule of the ReLU at the end of the stage it is handed to."""
+    relay = _Relay()
+    spread = False                          # dy has the size before the stage's pooling
+    try:
+        for i in range(len(plan) - 1, -1, -1):
+            stage, decisions, rule = plan[i][0], kept[i], _rule(plan[i], rules)
+            if i == len(plan) - 1 and stage.relu:
+                if rule in RULES:
+                    through = relay.next(dy.shape)
+                    decisions.pull(dy, rule, through)
+                    dy = through
+                else:
+                    dy, spread = _own_rule(rule, dy, stage, decisions)
+            below = kept[i - 1] if i > 0 and plan[i - 1][0].relu else None
+            below_rule = _rule(plan[i - 1], rules) if below is not None else None
+            fused = below if below is not None and below_rule in RULES else None
+            out = dx if i == 0 else relay.next(stage.x_shape)
+            if spread:
+                stage.backward_spread(dy, out)
+                if fused is not None:
+                    fused.pull(out, below_rule, out)
+            else:
+                stage.backward(dy, decisions, out, fused, below_rule if fused is not None else None)
+            dy, spread = out, False
+            if below is not None and fused is None:
+                dy, spread = _own_rule(below_rule, dy, plan[i - 1][0], below)
+    finally:
+        relay.close()
+
+
+def _rule(entry, rules):
+    """The rule for the ReLU of a stage."""
+    stage, steps = entry
+    if not stage.relu:
+        return None
+    rule = rules[steps[0] if isinstance(stage, stages.ReluStage) else steps[1]]
+    if isinstance(rule, str) and rule not in RULES:
+        raise ValueError(_NO_RULE.format(rule))
+    return rule
+
+
+def _own_rule(rule, dy, stage, decisions):
+    """A rule written by the user: f(dy, positive) on the map before the pooling. -> dy, whether it has that size."""
+    if stage.pool:
+        return np.ascontiguousarray(rule(*stage.spread(dy, decisions)), np.float32), True
+    return np.ascontiguousarray(rule(dy.copy(), decisions.positive()), np.float32), False
+
+
+# ----------------------------------------------------------------------------------------------- one op at a time
+
+
+def forward_singly(x, steps, weights, keep, precision="float32", memory=None, cache=None):
+    """float64, chains without a convolution, and where nothing can be compiled: the set's single kernels in turn."""
+    from .. import cpu      # here, since that module imports this one
+    saved = []
+    for step, weight in zip(steps, weights):
+        shape, note = x.shape, None
+        if step.kind == "conv":
+            x = cpu.conv2d_forward(x, *weight, **step.settings, precision=precision)
+        elif step.kind == "relu":
+            x, note = cpu.relu_forward(x)
+        elif step.kind == "max_pool":
+            x, note = cpu.max_pool_forward(x, **step.settings)
+        elif step.kind == "avg_pool":
+            x = cpu.avg_pool_forward(x, **step.settings)
+        else:
+            raise ValueError(f"chain_forward: no kind {step.kind!r}; a chain has conv, relu, max_pool, avg_pool")
+        saved.append((step, weight, shape, note))
+    return x, saved if keep else None
+
+
+def _backward_singly(dy, saved, rules):
+    from .. import cpu
+    pulls = {None: cpu.relu_backward, "plain": cpu.relu_backward, "guided": cpu.guided_relu_backward}
+    for (step, weight, shape, note), rule in zip(reversed(saved), reversed(rules)):
+        if step.kind == "conv":
+            dy = cpu.conv2d_backward_input(dy, weight[0], shape, **step.settings)
+        elif step.kind == "max_pool":
+            dy = cpu.max_pool_backward(dy, note, shape, **step.settings)
+        elif step.kind == "avg_pool":
+            dy = cpu.avg_pool_backward(dy, shape, **step.settings)
+        elif rule in pulls:
+            dy = pulls[rule](dy, note)
+        elif rule == "deconv":
+            dy = cpu.deconv_relu_backward(dy)
+        elif isinstance(rule, str):
+            raise ValueError(_NO_RULE.format(rule))
+        else:
+            dy = rule(dy, cpu.unpack_mask(note, shape))
+    return dy

@@ -1,0 +1,34 @@
+"""Convolution forward and input gradient, each by the algorithm that choice.py names."""
+import numpy as np
+
+from .. import reference
+from . import choice, general, winograd
+
+
+def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
+    """y[n,i,j,k] = b[k] + sum over p,q,c of x[n, i*sh + p*dh - top, j*sw + q*dw - left, c] * w[p,q,c,k]."""
+    out = reference._output_shape(x.shape, w.shape[:2], stride, pad, dilation)
+    how = choice.algorithm(out, w.shape, stride, pad, dilation, groups, precision, x.dtype)
+    if how is choice.DIRECT:
+        return general.conv2d_forward(x, w, b, stride, pad, dilation, groups, precision)
+    _check_channels("conv2d_forward: x", x.shape, x.shape[3], w.shape, w.shape[2])
+    y = np.empty((x.shape[0], *out, w.shape[3]), np.float32)
+    winograd.convolve(np.ascontiguousarray(x), winograd.pad_weights(w), y, how.tile, (pad[0], pad[2]),
+                      None if b is None else winograd.pad_bias(b))
+    return y
+
+
+def conv2d_backward_input(dy, w, x_shape, stride, pad, dilation, groups, precision="float32"):
+    """dx: every output position hands dy[k] * w[p,q,c,k] back to the input cell it read. The transpose of forward."""
+    how = choice.algorithm(x_shape[1:3], w.shape, stride, pad, dilation, groups, precision, dy.dtype)
+    if how is choice.DIRECT:
+        return general.conv2d_backward_input(dy, w, x_shape, stride, pad, dilation, groups, precision)
+    _check_channels("conv2d_backward_input: dy", dy.shape, dy.shape[3], w.shape, w.shape[3])
+    dx = np.empty(x_shape, np.float32)
+    winograd.convolve(np.ascontiguousarray(dy), winograd.pad_weights(w), dx, how.tile, (2 - pad[0], 2 - pad[2]), turned=True)
+    return dx
+
+
+def _check_channels(what, shape, has, w_shape, wants):
+    if has != wants:
+        raise ValueError(f"{what} {tuple(shape)} has {has} channels, w {tuple(w_shape)} wants {wants}")

@@ -1,0 +1,200 @@
+"""The stages that a chain is made of, and how a list of steps becomes a list of stages.
+
+A stage is a convolution with the ReLU and the 2x2 pooling that follow it, as far as one kernel does them together, or a
+single ReLU or pooling. A stage knows its geometry and its weights and holds no state; what a forward pass decided is
+handed back to it for the gradient. `plan` is where to read which layer runs how.
+
+Gradients travel between stages as plain (N, H, W, K) arrays. Where a stage ends in a pooling it is the pooled gradient.
+"""
+import numpy as np
+
+from .. import reference
+from . import choice, general, pooling, winograd
+from .decisions import RULES, Decisions
+
+
+class WinogradStage:
+    """3x3 convolution by Winograd, + bias, and perhaps ReLU, and perhaps 2x2 pooling after that."""
+
+    def __init__(self, x_shape, step, weight, relu, pool, tile, back_tile, shared):
+        self.relu, self.pool, self.tile, self.back_tile = relu, pool, tile, back_tile
+        w, b = weight
+        pad = step.settings["pad"]
+        self.pad, self.back_pad = (pad[0], pad[2]), (2 - pad[0], 2 - pad[2])
+        H, W = reference._output_shape(x_shape, (3, 3), (1, 1), pad)
+        self.x_shape = x_shape
+        self.y_shape = (x_shape[0], H // 2, W // 2, w.shape[3]) if pool else (x_shape[0], H, W, w.shape[3])
+        self.full = (x_shape[0], H, W, w.shape[3])
+        self.w = _padded(shared, w)
+        self.bias = winograd.pad_bias(np.zeros(w.shape[3], np.float32) if b is None else b)
+
+    def forward(self, x, y, keep):
+        """-> what the gradient needs. y: an array of y_shape to fill."""
+        kept = Decisions(self.y_shape, "bytes" if self.pool else "bits") if self.relu else None
+        finish = winograd.POOL if self.pool else winograd.RELU if self.relu else winograd.PLAIN
+        winograd.convolve(x, self.w, y, self.tile, self.pad, self.bias, finish=finish, decisions=kept)
+        return kept
+
+    def backward(self, dy, kept, dx, below, rule):
+        """dx = the input gradient; if `below` (Decisions) is given it goes through that ReLU's rule as well."""
+        finish = winograd.PLAIN if below is None else winograd.MASK if below.kind == "bits" else winograd.POOL_MASK
+        winograd.convolve(dy, self.w, dx, self.back_tile, self.back_pad, turned=True, finish=finish, decisions=below,
+                          rule=RULES[rule], unpool=kept if self.pool else None)
+
+    def spread(self, dy, kept):
+        """The pooled gradient and the flags brought to the cells: what a rule of the user's own is applied to."""
+        where = dict(size=(2, 2), stride=(2, 2), pad=(0, 0, 0, 0), ceil=False)
+        cells = kept.cells().astype(np.int64)
+        flags = reference.max_pool_backward(kept.positive().astype(np.float32), cells, self.full, **where)
+        return reference.max_pool_backward(dy, cells, self.full, **where), flags > 0
+
+    def backward_spread(self, dy, dx):
+        """The input gradient of the convolution alone, from a gradient of full size."""
+        winograd.convolve(dy, self.w, dx, self.back_tile, self.back_pad, turned=True)
+
+    def __str__(self):
+        return (f"Winograd F({self.tile}x{self.tile},3x3)" + (" + ReLU" if self.relu else "")
+                + (" + 2x2 max pooling" if self.pool else ""))
+
+
+class DirectStage:
+    """Any convolution, + bias, and perhaps ReLU."""
+    pool = False
+
+    def __init__(self, x_shape, step, weight, relu, precision):
+        self.settings, self.relu, self.x_shape, self.precision = step.settings, relu, x_shape, precision
+        self.w, self.b = weight
+        self.y_shape = (x_shape[0], *reference._output_shape(x_shape, self.w.shape[:2], step.settings["stride"],
+                                                              step.settings["pad"], step.settings["dilation"]),
+                        self.w.shape[3])
+
+    def forward(self, x, y, keep):
+        np.copyto(y, general.conv2d_forward(x, self.w, self.b, **self.settings))
+        if not self.relu:
+            return None
+        kept = Decisions(self.y_shape, "bits")
+        kept.record(y)
+        return kept
+
+    def backward(self, dy, kept, dx, below, rule):
+        np.copyto(dx, general.conv2d_backward_input(dy, self.w, self.x_shape, **self.settings))
+        if below is not None:
+            below.pull(dx, rule, dx)
+
+    def __str__(self):
+        kh, kw = self.w.shape[:2]
+        return f"direct {kh}x{kw}" + (" + ReLU" if self.relu else "")
+
+
+class ReluStage:
+    """A ReLU that follows no convolution."""
+    relu, pool = True, False
+
+    def __init__(self, x_shape):
+        self.x_shape = self.y_shape = x_shape
+
+    def forward(self, x, y, keep):
+        kept = Decisions(self.y_shape, "bits")
+        np.copyto(y, x)
+        kept.record(y)
+        return kept
+
+    def backward(self, dy, kept, dx, below, rule):
+        """The rule has been applied already, as for every stage that ends in a ReLU."""
+        np.copyto(dx, dy)
+        if below is not None:
+            below.pull(dx, rule, dx)
+
+    def __str__(self):
+        return "ReLU"
+
+
+class PoolStage:
+    """A pooling that no convolution's kernel does."""
+    relu = pool = False
+
+    def __init__(self, x_shape, step):
+        self.kind, self.settings, self.x_shape = step.kind, step.settings, x_shape
+        out, _ = reference._pool_geometry(x_shape, *(step.settings[k] for k in ("size", "stride", "pad", "ceil")))
+        self.y_shape = (x_shape[0], *out, x_shape[3])
+
+    def forward(self, x, y, keep):
+        if self.kind == "max_pool":
+            y[...], kept = pooling.max_pool_forward(x, **self.settings)
+            return kept
+        np.copyto(y, pooling.avg_pool_forward(x, **self.settings))
+        return None
+
+    def backward(self, dy, kept, dx, below, rule):
+        if self.kind == "max_pool":
+            np.copyto(dx, pooling.max_pool_backward(dy, kept, self.x_shape, **self.settings))
+        else:
+            np.copyto(dx, pooling.avg_pool_backward(dy, self.x_shape, **self.settings))
+        if below is not None:
+            below.pull(dx, rule, dx)
+
+    def __str__(self):
+        return f"{self.kind.replace('_', ' ')} {self.settings['size'][0]}x{self.settings['size'][1]}"
+
+
+# -------------------------------------------------------------------------------------------------------- planning
+
+
+def plan(x_shape, steps, weights, precision, shared):
+    """-> [(stage, indices of the steps it does)]. shared: a dict for what is derived from weights alone."""
+    stages, i = [], 0
+    shape = tuple(x_shape)
+    while i < len(steps):
+        step = steps[i]
+        relu = i + 1 < len(steps) and steps[i + 1].kind == "relu"
+        if step.kind == "conv":
+            _check(shape, weights[i][0], step)
+            stage = _convolution(shape, step, weights[i], relu, relu and _fits_pool(steps, i + 2), precision, shared)
+        elif step.kind == "relu":
+            stage = ReluStage(shape)
+        elif step.kind in ("max_pool", "avg_pool"):
+            stage = PoolStage(shape, step)
+        else:
+            raise ValueError(f"chain_forward: no kind {step.kind!r}; a chain has conv, relu, max_pool, avg_pool")
+        count = 1 + (step.kind == "conv") * (stage.relu + stage.pool)
+        stages.append((stage, range(i, i + count)))
+        i, shape = i + count, stage.y_shape
+    return stages
+
+
+def _convolution(shape, step, weight, relu, pool, precision, shared):
+    settings, w = step.settings, weight[0]
+    out = reference._output_shape(shape, w.shape[:2], settings["stride"], settings["pad"], settings["dilation"])
+    forward = choice.algorithm(out, w.shape, precision=precision, **settings)
+    backward = choice.algorithm(shape[1:3], w.shape, precision=precision, **settings)
+    if forward is choice.DIRECT or backward is choice.DIRECT:
+        return DirectStage(shape, step, weight, relu, precision)
+    pool = bool(pool) and settings["pad"][0] == settings["pad"][2] == 1 and min(out) >= 2 and (
+        not pool.settings["ceil"] or out[0] % 2 == out[1] % 2 == 0)
+    return WinogradStage(shape, step, weight, relu, pool, forward.tile, backward.tile, shared)
+
+
+def _fits_pool(steps, i):
+    """The pooling at i if it is one that an output transform can do, else None."""
+    if i < len(steps) and steps[i].kind == "max_pool":
+        s = steps[i].settings
+        if tuple(s["size"]) == tuple(s["stride"]) == (2, 2) and not any(s["pad"]):
+            return steps[i]
+    return None
+
+
+def _check(shape, w, step):
+    if shape[3] != w.shape[2] * step.settings["groups"]:
+        raise ValueError(f"chain_forward: {shape[3]} channels meet a convolution with weights {tuple(w.shape)} that wants "
+                         f"{w.shape[2] * step.settings['groups']}")
+
+
+def _padded(shared, w):
+    """The weights in whole vectors; a copy is made once per weight array."""
+    key = (id(w), "winograd")
+    if key not in shared:
+        padded = winograd.pad_weights(w)
+        if padded is w:
+            return w
+        shared[key] = (padded, w)       # w is held so that no other array can take its id
+    return shared[key][0]
