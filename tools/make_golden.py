@@ -46,7 +46,8 @@ NETS = {
         {"name": "pool1", "kind": "max_pool", "kernel": 2}, conv("conv2_1", 9, 3, pad=1), relu("conv2_1"),
         {"name": "pool2", "kind": "max_pool", "kernel": 2},
         {"name": "flatten", "kind": "flatten", "order": "chw"},
-        {"name": "fc1", "kind": "linear", "outputs": 12}, relu("fc1"), {"name": "fc2", "kind": "linear", "outputs": 5}]),
+        {"name": "fc1", "kind": "linear", "outputs": 12}, relu("fc1"),
+        {"name": "fc2", "kind": "linear", "outputs": 5}]),
     # the rest: groups, dilation, LRN, average pooling over padding, "same" with stride, a sum of two branches
     "odd": (TORCH, "scores", "sum:2", [
         INPUT, conv("conv1", 8, 5, stride=2, pad="same"), relu("conv1"),
