@@ -1,31 +1,43 @@
-"""The micro-kernel of everything that is not Winograd: a block of C is a sum over segments of matrix products.
+"""The micro-kernels of everything that is not Winograd: a block of C is a sum over segments of matrix products.
 
-    c[i, j] = start[i, j] + sum over s in segments, k in depth of  a[i*a_row + k*a_step + table[s]] * b[s, k, j]
+    c[i, j] = start[i, j] + sum over s in segments, k in depth of  a[i*a_row + k*a_step + A_s] * b[k*b_step + B_s, j]
 
-It is gemm.py's block, ROWS x (1 or 2 vectors) kept in registers, with two freedoms more: the numbers of A may lie at any
-distance along the depth (so A may be read as it stands or transposed), and the depth may fall into segments that begin
-anywhere (`table`: bytes from a, int64). A convolution reads its input in place that way: row i of A is the i-th output
-position, and a segment is a filter row, whose kw * C inputs lie side by side. B is read in order: `b_step` bytes from
-one depth to the next, `b_segment` from one segment to the next. Every number of C is one sum in the order of (s, k), so
-cutting rows and columns in another way changes no bit.
+It is gemm.py's block, rows x vectors kept in registers, with two freedoms more: the numbers of A may lie at any distance
+along the depth (so A may be read as it stands or transposed), and the depth falls into segments that may begin anywhere
+(`table` holds the pairs A_s, B_s in bytes). A convolution reads its input in place that way: row i of A is the i-th
+output position, and a segment is a filter row, whose kw * C inputs lie side by side. Every number of C is one sum in the
+order of (s, k), so cutting rows and columns in another way changes no bit.
+
+Also here: the depthwise block, and ReLU with its bits on what lies in the cache.
 """
 from . import vector as v
 from .compile_cache import helper
 from .gemm import ROWS
 
-WIDE = 2 * v.LANES                  # columns of a block of two vectors, float32
-NARROW = v.LANES                    # and of one
-DOUBLE_WIDE = 2 * v.FLOAT64.lanes   # two vectors, float64
+WIDE = 2 * v.LANES                      # columns of a block of two vectors, float32
+NARROW = v.LANES                        # and of one
+DOUBLE_WIDE = 2 * v.FLOAT64.lanes       # two vectors, float64
+FLAT_ROWS = 6                           # a block of few rows takes more vectors to keep the multipliers busy
+FLAT = (4 if v.REGISTERS == 32 else 2) * v.LANES
+DEPTHWISE_ROWS = 8
 
-_ARGUMENTS = "a, a_row, a_step, table, segments, b, b_step, b_segment, depth, start, start_row, c, c_row"
+_CONTRACT = "a, a_row, a_step, table, segments, b, b_step, depth, start, start_row, c, c_row"
+_DEPTHWISE = "a, a_row, table, segments, w, start, c, c_row"
 
 
-def _micro_kernel(rows, vectors, number):
+def _pair(b, table, index):
+    """The two offsets of a segment."""
+    entry = b.add(table, v.scaled(b, index, 16))
+    pointers = [b.inttoptr(b.add(entry, v.integer(8 * i)), v.I64.as_pointer()) for i in (0, 1)]
+    return [b.load(p, align=8) for p in pointers]
+
+
+def _contract(rows, vectors, number):
     """Code for a block of `rows` rows; everything in bytes but segments and depth, which are >= 1."""
     width = number.size * number.lanes
 
-    @v.emit(13)
-    def contract(b, a, a_row, a_step, table, segments, b0, b_step, b_segment, depth, start, start_row, c, c_row):
+    @v.emit(12)
+    def contract(b, a, a_row, a_step, table, segments, b_start, b_step, depth, start, start_row, c, c_row):
         a_rows = [a]
         for _ in range(rows - 1):
             a_rows.append(b.add(a_rows[-1], a_row))
@@ -33,19 +45,17 @@ def _micro_kernel(rows, vectors, number):
         for _ in range(rows):
             sums += [v.load(b, b.add(start, v.integer(width * j)), number) for j in range(vectors)]
             start = b.add(start, start_row)
-        outer = v.Loop(b, segments, [*sums, b0])
-        *sums, segment = outer.carried
-        entry = b.add(table, v.scaled(b, outer.index, 8))
-        a_offset = b.load(b.inttoptr(entry, v.I64.as_pointer()), align=8)
-        inner = v.Loop(b, depth, [*sums, segment, a_offset])
-        *sums, b_row, a_offset = inner.carried
+        outer = v.Loop(b, segments, sums)
+        a_offset, b_offset = _pair(b, table, outer.index)
+        inner = v.Loop(b, depth, [*outer.carried, a_offset, b.add(b_start, b_offset)])
+        *sums, a_offset, b_row = inner.carried
         columns = [v.load(b, b.add(b_row, v.integer(width * j)), number) for j in range(vectors)]
         for i in range(rows):
             factor = v.broadcast(b, b.add(a_rows[i], a_offset), number)
             for j in range(vectors):
                 sums[i * vectors + j] = v.multiply_add(b, factor, columns[j], sums[i * vectors + j], number)
-        inner.end([*sums, b.add(b_row, b_step), b.add(a_offset, a_step)])
-        outer.end([*sums, b.add(segment, b_segment)])
+        inner.end([*sums, b.add(a_offset, a_step), b.add(b_row, b_step)])
+        outer.end(sums)
         for i in range(rows):
             for j in range(vectors):
                 v.store(b, sums[i * vectors + j], b.add(c, v.integer(width * j)), number)
@@ -53,16 +63,55 @@ def _micro_kernel(rows, vectors, number):
     return contract
 
 
-def _any_rows(vectors, number):
-    """A helper that picks the micro-kernel for a number of rows between 1 and ROWS."""
-    kernels = {f"rows{i}": _micro_kernel(i, vectors, number) for i in range(1, ROWS + 1)}
-    lines = [f"def block(rows, {_ARGUMENTS}):"]
-    for i in range(ROWS, 0, -1):
-        lines.append(f"    {'if' if i == ROWS else 'elif'} rows == {i}:\n        rows{i}({_ARGUMENTS})")
+def _depthwise(rows):
+    """c[i] = start + sum over s of a[i*a_row + A_s] * w[B_s], each a vector of channels."""
+    @v.emit(8)
+    def depthwise(b, a, a_row, table, segments, w, start, c, c_row):
+        a_rows = [a]
+        for _ in range(rows - 1):
+            a_rows.append(b.add(a_rows[-1], a_row))
+        loop = v.Loop(b, segments, [v.load(b, start)] * rows)
+        a_offset, w_offset = _pair(b, table, loop.index)
+        weights = v.load(b, b.add(w, w_offset))
+        loop.end([v.multiply_add(b, v.load(b, b.add(place, a_offset)), weights, total)
+                  for place, total in zip(a_rows, loop.carried)])
+        for total in loop.carried:
+            v.store(b, total, c)
+            c = b.add(c, c_row)
+    return depthwise
+
+
+def _any_rows(make, most, arguments):
+    """A helper that picks the micro-kernel for a number of rows between 1 and `most`."""
+    kernels = {f"rows{i}": make(i) for i in range(1, most + 1)}
+    lines = [f"def block(rows, {arguments}):"]
+    for i in range(most, 0, -1):
+        lines.append(f"    {'if' if i == most else 'elif'} rows == {i}:\n        rows{i}({arguments})")
     exec("\n".join(lines), kernels)     # Numba cannot index a table of intrinsics, so the choice is written out
     return helper(kernels["block"])
 
 
-wide_block = _any_rows(2, v.FLOAT32)
-narrow_block = _any_rows(1, v.FLOAT32)
-double_block = _any_rows(2, v.FLOAT64)
+wide_block = _any_rows(lambda rows: _contract(rows, 2, v.FLOAT32), ROWS, _CONTRACT)
+narrow_block = _any_rows(lambda rows: _contract(rows, 1, v.FLOAT32), ROWS, _CONTRACT)
+flat_block = _any_rows(lambda rows: _contract(rows, FLAT // v.LANES, v.FLOAT32), FLAT_ROWS, _CONTRACT)
+double_block = _any_rows(lambda rows: _contract(rows, 2, v.FLOAT64), ROWS, _CONTRACT)
+depthwise_block = _any_rows(_depthwise, DEPTHWISE_ROWS, _DEPTHWISE)
+
+
+@v.emit(2)
+def rectify_vectors(b, y, vectors):
+    """y = max(y, 0) for so many vectors, at least one."""
+    loop = v.Loop(b, vectors, [y])
+    v.store(b, v.relu(b, v.load(b, loop.carried[0])), loop.carried[0])
+    loop.end([b.add(loop.carried[0], v.integer(4 * v.LANES))])
+
+
+@v.emit(3)
+def decide_vectors(b, y, bits, vectors):
+    """The same, and a bit per number: was it positive."""
+    loop = v.Loop(b, vectors, [y, bits])
+    place, bits = loop.carried
+    value = v.load(b, place)
+    v.store_bits(b, v.positive(b, value), bits)
+    v.store(b, v.relu(b, value), place)
+    loop.end([b.add(place, v.integer(4 * v.LANES)), b.add(bits, v.integer(v.BITS_BYTES))])

@@ -4,201 +4,36 @@ Both directions are one problem here, a "tap convolution". A source picture is r
 each, every tap (dr, dc) contributes source[row + dr, column + dc] times that tap's matrix; the result goes to a regular
 grid of positions in the destination.
 
-    forward    one grid; source steps by the stride, destination by 1; taps (p*dh, q*dw)
+    forward    one grid; source steps by the stride, destination by 1; taps (p*dh - top, q*dw - left)
     gradient   one grid per phase (row % sh, column % sw) of dx, since each phase meets another part of the filter;
                source dy steps by 1, destination by the stride; the taps of a phase are the p with
                (row + top - p*dh) % sh == 0, at dr = (row + top - p*dh) / sh
 
 The destination is cut into tiles. For a tile, the rows of the source that it reads are copied into scratch memory with
-zeros for the padding (not where nothing is padded), a cache-sized strip; then contract.py runs over the strip in place.
-Taps that are neighbours in a row make one segment of the sum, since their channels lie side by side. Weights are first
-packed into panels of as many output channels as the micro-kernel's registers hold, in the order of the sum.
+zeros for the padding (not where nothing is padded), a cache-sized strip; then a micro-kernel of contract.py runs over the
+strip in place (taps.py). Taps that are neighbours in a row make one segment of the sum, since their channels lie side by
+side. Weights are first packed into panels of as many output channels as the micro-kernel's registers hold.
 
 Every number is one sum in the order of taps and channels, so no bit depends on tiles, threads or batch.
 """
+import functools
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import reference
-from . import buffers, threads
-from .addresses import address, float32_at, float64_at, int64_at
-from .compile_cache import helper, kernel
-from .contract import DOUBLE_WIDE, NARROW, ROWS, WIDE, double_block, narrow_block, wide_block
+from . import buffers, taps, threads
+from . import vector as v
+from .addresses import address
+from .contract import DOUBLE_WIDE, FLAT, FLAT_ROWS, WIDE
+from .gemm import ROWS
 
 _STRIP_BYTES = 384 << 10     # a strip and a panel of weights share the second-level cache
 _TILE = 32 * ROWS            # output positions per tile, about: a panel is fetched once per tile
 
-(SOURCE, OUT, N, H, W, C, OUT_H, OUT_W, K, GROUPS, GROUP_C, GROUP_K, ROW_STEP, COLUMN_STEP, ROW_MIN, COLUMN_MIN, ROW_SPAN,
- COLUMN_SPAN, OUT_ROW_STEP, OUT_COLUMN_STEP, TILE_H, TILE_W, DOWN, ACROSS, PARTS, PHASES, PHASE_TABLE, BIAS, IN_PLACE,
- RELU, GRID_H, GRID_W, STRIP_W) = range(33)
-(SEGMENTS, DEPTH, TABLE, PANELS, ROW_PHASE, COLUMN_PHASE) = range(6)
-PHASE_FIELDS = 6
 
-
-# -------------------------------------------------------------------------------------------------------- kernels
-
-
-@helper
-def _fill_strip(source, strip, H, W, C, row0, column0, rows, columns):
-    """strip (rows, columns, C) = the source picture from (row0, column0) on, zeros outside of it."""
-    left = min(max(0, -column0), columns)
-    right = max(left, min(columns, W - column0))
-    for r in range(rows):
-        out = r * columns * C
-        h = row0 + r
-        inside = 0 <= h < H
-        begin, end = (out + left * C, out + right * C) if inside else (out, out)
-        for i in range(out, begin):
-            strip[i] = 0
-        shift = (h * W + column0) * C - out
-        for i in range(begin, end):
-            strip[i] = source[shift + i]
-        for i in range(end, out + columns * C):
-            strip[i] = 0
-
-
-@helper
-def _rectify(y, count):
-    for i in range(count):
-        y[i] = 0 if y[i] <= 0 else y[i]
-
-
-@helper
-def _copy_columns(block, y, rows, columns, block_row, y_row):
-    for i in range(rows):
-        for j in range(columns):
-            y[i * y_row + j] = block[i * block_row + j]
-
-
-@helper
-def _row_of_blocks(block, at, size, width, panel_width, count, columns, a, a_row, phase, panel, bias, out, out_row, aside,
-                   relu):
-    """`count` output positions side by side, `columns` <= width output channels."""
-    blocks = (count + ROWS - 1) // ROWS
-    step = size * panel_width
-    for i in range(blocks):
-        begin = count * i // blocks             # blocks of nearly equal height: no thin one at the end
-        rows = count * (i + 1) // blocks - begin
-        c = out + begin * out_row
-        target, target_row = (c, out_row) if columns == width else (aside, size * width)
-        block(rows, a + begin * a_row, a_row, size, phase[TABLE], phase[SEGMENTS], panel, step, step * phase[DEPTH],
-              phase[DEPTH], bias, 0, target, target_row)
-        if columns < width:
-            _copy_columns(at(aside), at(c), rows, columns, width, out_row // size)
-        if relu:
-            for r in range(rows):
-                _rectify(at(c + r * out_row), columns)
-
-
-@helper
-def _panel_of_tile(d, phase, block, at, size, width, panel_width, column, count, panel, bias, a, row_bytes, n, u0, u1, v0,
-                   v1, aside):
-    """All positions of a tile, `count` output channels from `column` on. a: where the tile begins in the source."""
-    a_row = d[COLUMN_STEP] * d[C] * size
-    out_row = d[OUT_COLUMN_STEP] * d[K] * size
-    wide = min(v1, (d[OUT_W] - phase[COLUMN_PHASE] + d[OUT_COLUMN_STEP] - 1) // d[OUT_COLUMN_STEP]) - v0
-    for u in range(u0, u1):
-        row = u * d[OUT_ROW_STEP] + phase[ROW_PHASE]
-        if row < d[OUT_H] and wide > 0:
-            position = (n * d[OUT_H] + row) * d[OUT_W] + v0 * d[OUT_COLUMN_STEP] + phase[COLUMN_PHASE]
-            _row_of_blocks(block, at, size, width, panel_width, wide, count, a + (u - u0) * d[ROW_STEP] * row_bytes, a_row,
-                           phase, panel, bias, d[OUT] + size * (position * d[K] + column), out_row, aside, d[RELU])
-
-
-@helper
-def _tiles(d, at, size, width, narrow, wide_block, narrow_block, scratch, first, last):
-    """Items: (picture, tile row, tile column, part of the output channels)."""
-    panels = (d[GROUP_K] + width - 1) // width
-    for item in range(first, last):
-        part = item % d[PARTS]
-        tile = item // d[PARTS]
-        n = tile // (d[DOWN] * d[ACROSS])
-        tile -= n * d[DOWN] * d[ACROSS]
-        u0, v0 = tile // d[ACROSS] * d[TILE_H], tile % d[ACROSS] * d[TILE_W]
-        u1, v1 = min(u0 + d[TILE_H], d[GRID_H]), min(v0 + d[TILE_W], d[GRID_W])
-        row0, column0 = u0 * d[ROW_STEP] + d[ROW_MIN], v0 * d[COLUMN_STEP] + d[COLUMN_MIN]
-        aside, a = scratch, scratch + ROWS * width * size
-        row_bytes = d[STRIP_W] * d[C] * size
-        if d[IN_PLACE]:
-            a = d[SOURCE] + ((n * d[H] + row0) * d[W] + column0) * d[C] * size
-        else:
-            _fill_strip(at(d[SOURCE] + n * d[H] * d[W] * d[C] * size), at(a), d[H], d[W], d[C], row0, column0,
-                        (u1 - u0 - 1) * d[ROW_STEP] + d[ROW_SPAN], d[STRIP_W])
-        for f in range(d[PHASES]):
-            phase = int64_at(d[PHASE_TABLE] + 8 * PHASE_FIELDS * f)
-            if phase[SEGMENTS] == 0:
-                continue
-            for gp in range(d[GROUPS] * panels):
-                g = gp // panels
-                p = gp - g * panels
-                if panels * part // d[PARTS] <= p < panels * (part + 1) // d[PARTS]:
-                    count = min(width, d[GROUP_K] - p * width)
-                    panel = phase[PANELS] + gp * phase[SEGMENTS] * phase[DEPTH] * width * size
-                    source = a + g * d[GROUP_C] * size
-                    column = g * d[GROUP_K] + p * width
-                    bias = d[BIAS] + gp * width * size
-                    if count > narrow:
-                        _panel_of_tile(d, phase, wide_block, at, size, width, width, column, count, panel, bias, source,
-                                       row_bytes, n, u0, u1, v0, v1, aside)
-                    else:
-                        _panel_of_tile(d, phase, narrow_block, at, size, narrow, width, column, count, panel, bias,
-                                       source, row_bytes, n, u0, u1, v0, v1, aside)
-
-
-@kernel
-def _tiles_float32(d, scratch, first, last):
-    _tiles(d, float32_at, 4, WIDE, NARROW, wide_block, narrow_block, scratch, first, last)
-
-
-@kernel
-def _tiles_float64(d, scratch, first, last):
-    _tiles(d, float64_at, 8, DOUBLE_WIDE, 0, double_block, double_block, scratch, first, last)
-
-
-# ---------------------------------------------------------------------------------------------- packing of weights
-
-(WEIGHTS, PACKED, TAPS, TAP_TABLE, ROWS_PER_TAP, ROW_STRIDE, PANEL_STRIDE, COLUMNS, PACK_PANELS, GROUP_STRIDE) = range(10)
-
-
-@helper
-def _pack(d, at, size, width, first, last):
-    """Items: (group, panel). packed[tap, row, column] = weights[tap offset + group, row and column strides], 0 beyond."""
-    taps = int64_at(d[TAP_TABLE])
-    rows = d[ROWS_PER_TAP]
-    for item in range(first, last):
-        g = item // d[PACK_PANELS]
-        begin = (item - g * d[PACK_PANELS]) * width
-        columns = min(width, d[COLUMNS] - begin)
-        for t in range(d[TAPS]):
-            source = at(d[WEIGHTS] + size * (taps[t] + g * d[GROUP_STRIDE] + begin * d[PANEL_STRIDE]))
-            out = at(d[PACKED] + size * (item * d[TAPS] + t) * rows * width)
-            if columns < width:
-                for i in range(rows * width):
-                    out[i] = 0
-            if d[PANEL_STRIDE] == 1:
-                for r in range(rows):
-                    for c in range(columns):
-                        out[r * width + c] = source[r * d[ROW_STRIDE] + c]
-            else:
-                for r0 in range(0, rows, 16):           # whole cache lines of a transposed matrix
-                    for c in range(columns):
-                        for r in range(r0, min(r0 + 16, rows)):
-                            out[r * width + c] = source[r * d[ROW_STRIDE] + c * d[PANEL_STRIDE]]
-
-
-@kernel
-def _pack_float32(d, scratch, first, last):
-    _pack(d, float32_at, 4, WIDE, first, last)
-
-
-@kernel
-def _pack_float64(d, scratch, first, last):
-    _pack(d, float64_at, 8, DOUBLE_WIDE, first, last)
-
-
-# ------------------------------------------------------------------------------------------------------- planning
+# ----------------------------------------------------------------------------------------------------------- grids
 
 
 class _Phase(NamedTuple):
@@ -209,138 +44,243 @@ class _Phase(NamedTuple):
 
 
 def _forward_phases(kernel_size, dilation, pad):
-    taps = [(p * dilation[0] - pad[0], q * dilation[1] - pad[2], p, q)
-            for p in range(kernel_size[0]) for q in range(kernel_size[1])]
-    return [_Phase(0, 0, taps)]
+    return [_Phase(0, 0, [(p * dilation[0] - pad[0], q * dilation[1] - pad[2], p, q)
+                          for p in range(kernel_size[0]) for q in range(kernel_size[1])])]
 
 
 def _gradient_phases(kernel_size, stride, dilation, pad):
     def meets(axis, phase):
-        """(source step, filter cell) of the cells that reach the outputs of this phase, nearest source first."""
-        found = [((phase + pad[2 * axis] - p * dilation[axis]), p) for p in range(kernel_size[axis])]
+        """(source step, filter cell) of the cells that reach the outputs of this phase, in the order of the source."""
+        found = [(phase + pad[2 * axis] - p * dilation[axis], p) for p in range(kernel_size[axis])]
         return sorted((distance // stride[axis], p) for distance, p in found if distance % stride[axis] == 0)
     return [_Phase(a, b, [(dr, dc, p, q) for dr, p in meets(0, a) for dc, q in meets(1, b)])
             for a, b in itertools.product(range(stride[0]), range(stride[1]))]
 
 
-def _merged(taps, groups):
+def _neighbours(phase_taps):
     """How many taps in a row are neighbours in the source, so that they make one segment: the same number everywhere."""
-    if groups > 1:
-        return 1
-    width = sum(1 for t in taps if t[0] == taps[0][0])
-    neighbours = all(b[1] == a[1] + 1 for a, b in itertools.pairwise(taps[:width]))
-    return width if neighbours else 1
+    width = sum(1 for t in phase_taps if t[0] == phase_taps[0][0])
+    return width if all(b[1] == a[1] + 1 for a, b in itertools.pairwise(phase_taps[:width])) else 1
 
 
-class _Taps:
-    """A tap convolution from (N, H, W, C) to (N, OH, OW, K): geometry, weights as (tap matrices) and how they lie.
+# ----------------------------------------------------------------------------------------------------------- plans
 
-    step: of the source; out_step: of the destination. weights: the array (kh, kw, ., .); along_depth and along_columns
-    name its axes that are summed over and that become output channels.
-    """
 
-    def __init__(self, source, out, groups, step, out_step, phases, weights, along_depth, along_columns):
-        self.source, self.out, self.groups, self.step, self.out_step = source, out, groups, step, out_step
-        self.phases, self.weights = phases, weights
-        self.size = source.itemsize
-        self.width = WIDE if self.size == 4 else DOUBLE_WIDE
-        self.group_c, self.group_k = source.shape[3] // groups, out.shape[3] // groups
+class _Geometry(NamedTuple):
+    """All that a plan depends on."""
+    forward: bool
+    source: tuple           # (N, H, W, C)
+    out: tuple              # (N, OH, OW, K)
+    w_strides: tuple        # in numbers
+    size: int               # bytes per number
+    kernel_size: tuple
+    stride: tuple
+    pad: tuple
+    dilation: tuple
+    groups: int
+    threads: int            # decides about the cut, never about a bit of the result
+
+
+class _Plan:
+    """How a convolution of a given geometry is cut and what its kernels are told; no address of its arrays yet."""
+
+    def __init__(self, g):
+        self.g = g
+        forward = g.forward
+        self.phases = (_forward_phases(g.kernel_size, g.dilation, g.pad) if forward
+                       else _gradient_phases(g.kernel_size, g.stride, g.dilation, g.pad))
+        self.step, self.out_step = (g.stride, (1, 1)) if forward else ((1, 1), g.stride)
+        self.covers = all(phase.taps for phase in self.phases)      # else some outputs have no tap at all: zeros
+        self.width = WIDE if g.size == 4 else DOUBLE_WIDE
+        self.group_c, self.group_k = g.source[3] // g.groups, g.out[3] // g.groups
         self.panels = -(-self.group_k // self.width)
-        self.w_strides = [s // self.size for s in weights.strides]
-        self.depth_stride, self.column_stride = self.w_strides[along_depth], self.w_strides[along_columns]
-        everything = [t for phase in phases for t in phase.taps]
+        everything = [t for phase in self.phases for t in phase.taps]
         self.low = [min(t[a] for t in everything) for a in (0, 1)]
         self.span = [max(t[a] for t in everything) - self.low[a] + 1 for a in (0, 1)]
-        self.grid = [-(-out.shape[1 + a] // out_step[a]) for a in (0, 1)]
+        self.grid = [-(-g.out[1 + a] // self.out_step[a]) for a in (0, 1)]
+        self.way = self._choose_way()
         self._cut()
+        self._phase_table()
+        self._packing()
+        self.head = np.array([g.source[0], *g.source[1:], *g.out[1:], g.groups, self.group_c, self.group_k, *self.step,
+                              *self.low, *self.span, *self.out_step, self.tile_h, self.tile_w, self.down, self.across,
+                              self.parts, len(self.phases)], np.int64)
+        self.tail = np.array([self.in_place, *self.grid, self.strip_w], np.int64)
+
+    def _choose_way(self):
+        g = self.g
+        if g.size == 4 and self.group_c == self.group_k == 1 and g.groups >= v.LANES:
+            return "depthwise"
+        if g.size == 4 and self.group_k <= FLAT_ROWS and self.step == (1, 1) and self.grid[1] >= v.LANES:
+            return "flat"
+        return "tiles"
 
     def _cut(self):
-        """Tiles, and whether the source can be read where it is."""
-        _, H, W, C = self.source.shape
+        """Tiles, strips, and whether the source can be read where it is."""
+        N, H, W, C = self.g.source
         rows, columns = self.grid
-        self.in_place = all(self.low[a] >= 0 and (self.grid[a] - 1) * self.step[a] + self.low[a] + self.span[a]
-                            <= self.source.shape[1 + a] for a in (0, 1))
+        fits = (self.low[a] >= 0 and (self.grid[a] - 1) * self.step[a] + self.low[a] + self.span[a] <= (H, W)[a]
+                for a in (0, 1))
+        self.in_place = self.way != "flat" and all(fits)
         most = _TILE if rows == 1 else 8 * ROWS
         across = -(-columns // most)
         self.tile_w = columns if across == 1 else -(-columns // across // ROWS) * ROWS + ROWS
         self.strip_w = W if self.in_place else (self.tile_w - 1) * self.step[1] + self.span[1]
-        fitting = (_STRIP_BYTES // (self.strip_w * C * self.size) - self.span[0]) // self.step[0] + 1
+        if self.way == "flat":
+            self.tile_w = min(columns, 2 * FLAT)
+            self.strip_w = -(-self.tile_w // FLAT) * FLAT + self.span[1] - 1
+        fitting = (_STRIP_BYTES // (self.strip_w * C * self.g.size) - self.span[0]) // self.step[0] + 1
         tall = max(1, min(rows, -(-_TILE // self.tile_w), rows if self.in_place else fitting))
+        if self.way == "flat":
+            tall = max(1, min(rows, max(fitting, self.span[0])))
         self.down = -(-rows // tall)
-        self.tile_h = -(-rows // self.down)
         self.across = -(-columns // self.tile_w)
-        items = self.source.shape[0] * self.down * self.across
-        self.parts = min(self.panels, max(1, -(-4 * threads.get_threads() // items)))
-        self.items = items * self.parts
+        if N * self.across * self.down < 4 * self.g.threads and self.panels == 1:
+            self.down = min(rows, -(-4 * self.g.threads // (N * self.across)))
+        self.tile_h = -(-rows // self.down)
+        self.down = -(-rows // self.tile_h)
+        tiles = N * self.down * self.across
+        self.parts = min(self.panels, max(1, -(-4 * self.g.threads // tiles))) if self.way == "tiles" else 1
+        self.items = tiles * self.parts
+        strip = 0 if self.in_place else ((self.tile_h - 1) * self.step[0] + self.span[0]) * self.strip_w * C
+        aside = {"tiles": ROWS * self.width, "flat": 2 * FLAT_ROWS * FLAT, "depthwise": 0}[self.way]
+        self.scratch = self.g.size * (strip + aside)
 
-    def run(self, bias, relu=False):
-        """Pack the weights, compute."""
-        taps = sum(len(phase.taps) for phase in self.phases)
-        packed_bytes = taps * self.group_c * self.groups * self.panels * self.width * self.size
-        start = np.zeros((self.groups, self.panels * self.width), self.source.dtype)
-        if bias is not None:
-            start[:, :self.group_k] = bias.reshape(self.groups, self.group_k)
-        with buffers.Lease(packed_bytes) as packed:
-            table, keep = self._pack(address(packed))
-            N, H, W, C = self.source.shape
-            d = np.array([address(self.source), address(self.out), N, H, W, C, *self.out.shape[1:], self.groups,
-                          self.group_c, self.group_k, *self.step, *self.low, *self.span, *self.out_step, self.tile_h,
-                          self.tile_w, self.down, self.across, self.parts, len(self.phases), address(table),
-                          address(start), self.in_place, relu, *self.grid, self.strip_w], np.int64)
-            strip = 0 if self.in_place else ((self.tile_h - 1) * self.step[0] + self.span[0]) * self.strip_w * C
-            job = _tiles_float32 if self.size == 4 else _tiles_float64
-            threads.run(job, d, self.items, 1, self.size * (ROWS * self.width + strip))
-            del keep
-
-    def _pack(self, place):
-        """Pack each phase's weights from address `place` on. -> the phase table, and arrays it points to."""
-        table, keep = np.zeros((len(self.phases), PHASE_FIELDS), np.int64), []
-        job = _pack_float32 if self.size == 4 else _pack_float64
-        for row, phase in zip(table, self.phases):
+    def _phase_table(self):
+        """What the kernels are told of each phase; the places of packed weights count from their beginning."""
+        self.table, self.keep, place = np.zeros((len(self.phases), taps.PHASE_FIELDS), np.int64), [], 0
+        C, size = self.g.source[3], self.g.size
+        for row, phase in zip(self.table, self.phases):
             if not phase.taps:
                 continue
-            together = _merged(phase.taps, self.groups)
-            offsets = np.array([((dr - self.low[0]) * self.strip_w + dc - self.low[1]) * self.source.shape[3] * self.size
-                                for dr, dc, _, _ in phase.taps[::together]], np.int64)
-            cells = np.array([p * self.w_strides[0] + q * self.w_strides[1] for _, _, p, q in phase.taps], np.int64)
-            row[:] = (len(offsets), together * self.group_c, address(offsets), place, phase.row, phase.column)
-            d = np.array([address(self.weights), place, len(cells), address(cells), self.group_c, self.depth_stride,
-                          self.column_stride, self.group_k, self.panels, self.group_k_stride()], np.int64)
-            threads.run(job, d, self.groups * self.panels)
-            place += len(cells) * self.group_c * self.groups * self.panels * self.width * self.size
-            keep.append(offsets)
-        return table, keep
+            merged = _neighbours(phase.taps) if self.way == "tiles" and self.g.groups == 1 else 1
+            depth = merged * self.group_c
+            pairs = []
+            for i, (dr, dc, p, q) in enumerate(phase.taps[::merged]):
+                r, c = dr - self.low[0], dc - self.low[1]
+                here, weights = (r * self.strip_w + c) * C * size, i * depth * self.width * size
+                pairs.append({"tiles": (here, weights), "flat": (weights, (r * C * self.strip_w + c) * size),
+                              "depthwise": (here, (p * self.g.kernel_size[1] + q) * C * size)}[self.way])
+            pairs = np.array(pairs, np.int64)
+            self.keep.append(pairs)
+            row[:] = len(pairs), depth, address(pairs), place, phase.row, phase.column
+            if self.way != "depthwise":
+                place += len(phase.taps) * self.group_c * self.g.groups * self.panels * self.width * size
+        self.packed_bytes = place
 
-    def group_k_stride(self):
-        """From one group's weights to the next: groups always divide the last axis of (kh, kw, C/groups, K)."""
-        return self.weights.shape[3] // self.groups * self.w_strides[3]
+    def _packing(self):
+        """For each phase the end of a descriptor for the packing kernel, after the two addresses."""
+        strides, cells = self.g.w_strides, [[p * self.g.w_strides[0] + q * self.g.w_strides[1] for _, _, p, q in phase.taps]
+                                            for phase in self.phases]
+        depth, columns = (strides[2], strides[3]) if self.g.forward else (strides[3], strides[2])
+        group = (self.group_k if self.g.forward else self.group_c) * strides[3]     # groups divide the last axis of w
+        self.packing = []
+        for offsets in cells:
+            offsets = np.array(offsets, np.int64)
+            self.keep.append(offsets)
+            self.packing.append([len(offsets), address(offsets), self.group_c, depth, columns, self.group_k, self.panels,
+                                 group])
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    def pack(self, w, place):
+        """Bring the weights into panels from address `place` on."""
+        job = taps.pack_float32 if self.g.size == 4 else taps.pack_float64
+        for row, rest in zip(self.table, self.packing):
+            if rest[0]:
+                threads.run(job, np.array([address(w), place + row[taps.PANELS], *rest]), self.g.groups * self.panels)
+
+    def run(self, source, out, weights, bias, relu=False, decisions=None):
+        """weights: the address of the packed panels (depthwise: of w itself)."""
+        columns = self.g.groups * self.panels * self.width if self.way != "depthwise" else out.shape[3]
+        start = np.zeros(columns, source.dtype)
+        if bias is not None:
+            start.reshape(self.g.groups, -1)[:, :self.group_k] = bias.reshape(self.g.groups, self.group_k)
+        table = self.table.copy()
+        table[:, taps.PANELS] += weights
+        bits = (0, 0, 0, 0)
+        if decisions is not None:
+            picture, row, position, _ = decisions.memory.strides
+            bits = decisions.address, row, picture, position
+        d = np.concatenate(((address(source), address(out)), self.head, (address(table), address(start)), self.tail,
+                            (relu, *bits)))
+        threads.run(_JOBS[self.way, self.g.size], d, self.items, 1, self.scratch)
 
 
-# -------------------------------------------------------------------------------------------------------- kernels
+_JOBS = {("tiles", 4): taps.tiles_float32, ("tiles", 8): taps.tiles_float64, ("flat", 4): taps.flat_float32,
+         ("depthwise", 4): taps.depthwise_float32}
+_plan = functools.lru_cache(maxsize=1024)(_Plan)
+
+
+def _run(plan, source, out, w, bias, relu, decisions, cache):
+    if plan.way == "depthwise":
+        w = np.ascontiguousarray(w)
+        plan.run(source, out, address(w), bias, relu, decisions)
+    elif cache is None:
+        with buffers.Lease(plan.packed_bytes) as packed:
+            plan.pack(w, address(packed))
+            plan.run(source, out, address(packed), bias, relu, decisions)
+    else:
+        key = ("general", id(w), plan.g.forward, plan.g.stride, plan.g.pad, plan.g.dilation, plan.g.groups)
+        if key not in cache:
+            packed = np.empty(plan.packed_bytes, np.uint8)
+            plan.pack(w, address(packed))
+            cache[key] = packed
+        plan.run(source, out, address(cache[key]), bias, relu, decisions)
+
+
+def _geometry(forward, source, out, w, stride, pad, dilation, groups):
+    """Of an aligned problem. A 1x1 filter without stride and padding knows no rows: all positions are one long row."""
+    return _Geometry(forward, source, out, tuple(s // w.itemsize for s in w.strides), w.itemsize, w.shape[:2],
+                     tuple(stride), tuple(pad), tuple(dilation), groups, threads.get_threads())
+
+
+def _rowless(w, stride, pad):
+    return w.shape[:2] == (1, 1) and tuple(stride) == (1, 1) and not any(pad)
+
+
+def forward(x, w, b, stride, pad, dilation, groups, relu=False, decisions=None, cache=None):
+    """conv2d_forward, and on the way relu: y = max(y, 0), with the signs kept in `decisions` (kind "bits"; groups 1).
+
+    cache: a dict in which the packed weights stay, for weights that never change while it lives.
+    """
+    x, w = np.ascontiguousarray(x), np.asarray(w, x.dtype)
+    K = w.shape[3]
+    if x.shape[3] != w.shape[2] * groups or K % groups:
+        raise ValueError(f"conv2d_forward: x {x.shape} has {x.shape[3]} channels, w {w.shape} in {groups} groups wants "
+                         f"{w.shape[2] * groups}")
+    y = np.empty((x.shape[0], *reference._output_shape(x.shape, w.shape[:2], stride, pad, dilation), K), x.dtype)
+    if y.size:
+        source, out = x.shape, y.shape
+        if decisions is None and _rowless(w, stride, pad):
+            source, out = (1, 1, x.size // x.shape[3], x.shape[3]), (1, 1, y.size // K, K)
+        plan = _plan(_geometry(True, source, out, w, stride, pad, dilation, groups))
+        _run(plan, x, y, w, b, relu, decisions, cache)
+    return y
 
 
 def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
     """y[n,i,j,k] = b[k] + sum over p,q,c of x[n, i*sh + p*dh - top, j*sw + q*dw - left, c] * w[p,q,c,k]."""
-    x, w = np.ascontiguousarray(x), np.asarray(w, x.dtype)
-    kh, kw, _, K = w.shape
-    out = np.empty((x.shape[0], *reference._output_shape(x.shape, (kh, kw), stride, pad, dilation), K), x.dtype)
-    source, target = _flat(x, out, w, stride, pad)
-    _Taps(source, target, groups, stride, (1, 1), _forward_phases((kh, kw), dilation, pad), w, 2, 3).run(b)
-    return out
+    return forward(x, w, b, stride, pad, dilation, groups)
+
+
+def backward_input(dy, w, x_shape, stride, pad, dilation, groups, cache=None):
+    """conv2d_backward_input; cache as in `forward`."""
+    dy, w = np.ascontiguousarray(dy), np.asarray(w, dy.dtype)
+    out = reference._output_shape(x_shape, w.shape[:2], stride, pad, dilation)
+    if dy.shape != (x_shape[0], *out, w.shape[3]):
+        raise ValueError(f"conv2d_backward_input: dy {dy.shape} is not the output's shape, "
+                         f"{(x_shape[0], *out, w.shape[3])}")
+    source, out = dy.shape, tuple(x_shape)
+    if dy.size and _rowless(w, stride, pad):
+        source, out = (1, 1, dy.size // dy.shape[3], dy.shape[3]), (1, 1, dy.size // dy.shape[3], x_shape[3])
+    plan = _plan(_geometry(False, source, out, w, stride, pad, dilation, groups))
+    dx = (np.empty if plan.covers else np.zeros)(x_shape, dy.dtype)
+    if dx.size:
+        _run(plan, dy, dx, w, None, False, None, cache)
+    return dx
 
 
 def conv2d_backward_input(dy, w, x_shape, stride, pad, dilation, groups, precision="float32"):
     """dx: every output position hands dy[k] * w[p,q,c,k] back to the input cell it read. The transpose of forward."""
-    dy, w = np.ascontiguousarray(dy), np.asarray(w, dy.dtype)
-    phases = _gradient_phases(w.shape[:2], stride, dilation, pad)
-    dx = (np.empty if all(phase.taps for phase in phases) else np.zeros)(x_shape, dy.dtype)
-    source, target = _flat(dy, dx, w, stride, pad)
-    _Taps(source, target, groups, (1, 1), stride, phases, w, 3, 2).run(None)
-    return dx
-
-
-def _flat(source, out, w, stride, pad):
-    """A 1x1 filter without stride and padding knows no rows: all positions are one long row."""
-    if w.shape[:2] == (1, 1) and tuple(stride) == (1, 1) and not any(pad):
-        return source.reshape(1, 1, -1, source.shape[3]), out.reshape(1, 1, -1, out.shape[3])
-    return source, out
+    return backward_input(dy, w, x_shape, stride, pad, dilation, groups)
