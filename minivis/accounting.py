@@ -7,6 +7,8 @@ import numpy as np
 from .shapes import infer_shapes, multiply_adds
 
 _VIEWS = ("dropout", "flatten")     # give their input's own memory on
+_WORKING = ("conv", "conv_transpose", "max_pool", "avg_pool", "lrn", "instance_norm")
+WORK = 2.5      # times input and output of such a layer: padded copies, tiles, windows; measured at most 2.3 (plain NumPy)
 
 
 class Row(NamedTuple):
@@ -38,11 +40,11 @@ def summary(net, size=None):
 
 
 def bytes_needed(net, shape, layers=None, backward=False):
-    """Bytes of activations that net(x, layers) holds at its highest point, x of `shape` (N, H, W, C) among them.
+    """Bytes that net(x, layers) takes at its highest point beside the weights, x of `shape` (N, H, W, C) among them.
 
-    backward adds what the way back needs: the values that ops keep, and the two gradients that live at once. It counts
-    layer by layer, so it is an upper bound for fused chains, which never hold some of these. Transformed weights, which
-    do not grow with N, are not in it.
+    It adds up, layer by layer, the values alive and what kernels work in (see WORK); backward adds what the way back
+    needs: the values that ops keep and the two gradients that live at once. Fused chains stay below it. Transformed
+    weights, which do not grow with N, are not in it.
     """
     layers = [net.output_layer] if layers is None else [layers] if isinstance(layers, str) else list(layers)
     asked = {net.layer_name(name) for name in layers}
@@ -53,16 +55,16 @@ def bytes_needed(net, shape, layers=None, backward=False):
     last = {name: i for i, name in enumerate(names)}
     for i, name in enumerate(names):
         last.update((source, i) for source in table.reads[name])
-    alive, peak, kept, gradients = 0, 0, 0, 0
+    alive, peak, kept, back = 0, 0, 0, 0
     for i, name in enumerate(names):
+        around = sum(cells[n] for n in (name, *table.reads[name])) * size
+        work = around * WORK if table[name].kind in _WORKING else 0
         alive += 0 if table[name].kind in _VIEWS else cells[name] * size
         kept += _kept(table, name, cells, size) if backward else 0
-        peak = max(peak, alive + kept)
-        around = sum(cells[n] for n in (name, *table.reads[name])) * size
-        gradients = max(gradients, around)
+        peak, back = max(peak, alive + kept + work), max(back, around + work)
         alive -= sum(cells[n] * size for n in {name, *table.reads[name]}
                      if last[n] == i and n not in asked and n != names[0] and table[n].kind not in _VIEWS)
-    return peak if not backward else max(peak, alive + kept + gradients)
+    return math.ceil(max(peak, alive + kept + back) if backward else peak)
 
 
 def _kept(table, name, cells, size):
