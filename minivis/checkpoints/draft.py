@@ -1,4 +1,4 @@
-"""A network while it is being read from somebody's file: rows and weights under legal names, then put in canonical form.
+"""A network while it is being read from somebody's file: rows and weights, then put in canonical form.
 
 Weights are NumPy arrays, often views into a mapped file, or `Rearranged`: a view that has still to be copied in another
 order. Only the writer copies, block by block.
@@ -27,7 +27,7 @@ class Rearranged:
 
 
 def blocks(array):
-    """Yield consecutive runs of rows (axis 0 of the final shape) of an array or Rearranged, contiguous, <= 32 MB each."""
+    """Yield consecutive runs of rows (axis 0 of the final shape) of an array or Rearranged, contiguous, <= 32 MB."""
     view, shape = (array.view, array.shape) if isinstance(array, Rearranged) else (array, array.shape)
     if 0 in view.shape or view.ndim == 0:
         yield np.ascontiguousarray(view).reshape(shape)
@@ -150,8 +150,8 @@ def flatten_in_our_order(draft):
         for reader in dense:
             weight = draft.weights[f"{reader.name}/weight"]
             if weight.shape[0] != C * H * W:
-                raise WeightFileError(f"layer {reader.name}: its weight has {weight.shape[0]} rows, but {C} x {H} x {W} "
-                                      "values flow into it")
+                raise WeightFileError(f"layer {reader.name}: its weight has {weight.shape[0]} rows, but {C} x {H} x "
+                                      f"{W} values flow into it")
             if H * W > 1:
                 view = weight.view if isinstance(weight, Rearranged) else weight
                 view = view.reshape(C, H * W, -1).transpose(1, 0, 2)
@@ -161,9 +161,26 @@ def flatten_in_our_order(draft):
 
 def find_ends(draft):
     """The logits: what the last softmax or sigmoid reads, else the output."""
-    if draft.logits_layer is None and draft.output is not None:
-        last = draft.row(draft.output)
+    last = draft.row(draft.output)
+    if draft.logits_layer is None and (last.kind in ("softmax", "sigmoid", "linear") or any(
+            row.kind in ("linear", "global_avg_pool") for row in draft.rows)):
         draft.logits_layer = last.inputs[0] if last.kind in ("softmax", "sigmoid") and last.inputs else last.name
+
+
+def drop_head(draft, path):
+    """Leave out everything from the first flatten or global average on: what remains takes pictures of any size."""
+    end = next((i for i, row in enumerate(draft.rows) if row.kind in ("flatten", "global_avg_pool", "linear")), None)
+    if end is not None:
+        draft.rows = draft.rows[:end]
+        while len(draft.rows) > 1 and draft.rows[-1].kind == "dropout":
+            draft.rows.pop()
+    if len(draft.rows) < 2:
+        raise WeightFileError(f"{path}: nothing is left of the network without its dense layers")
+    names = {row.name for row in draft.rows}
+    draft.weights = {key: array for key, array in draft.weights.items() if key.rsplit("/", 1)[0] in names}
+    first = draft.rows[0]
+    draft.rows[0] = Layer(first.name, "input", shape=[None, None, first["shape"][2]])
+    draft.output, draft.logits_layer, draft.features_layer, draft.labels = draft.rows[-1].name, None, None, None
 
 
 def check(draft, path):

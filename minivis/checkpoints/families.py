@@ -20,7 +20,7 @@ FAMILIES = {
     "0to255": {**_RGB, "range": 255, "mean": [0.0] * 3, "std": [1.0] * 3},
     "0to1": {**_RGB, "range": 1, "mean": [0.0] * 3, "std": [1.0] * 3},
 }
-CROPPED = ("caffe", "matconvnet", "torchvision", "amdegroot")    # trained on a centre crop of the short side at 256 : 224
+CROPPED = ("caffe", "matconvnet", "torchvision", "amdegroot")    # trained on centre crops, 224 of 256
 
 
 def preprocessing(family, shape):

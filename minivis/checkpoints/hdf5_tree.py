@@ -13,7 +13,7 @@ from ..errors import WeightFileError
 
 OBJECTS_LIMIT, DEPTH_LIMIT = 20_000, 12
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
-INFLATION_LIMIT = 64 << 20          # bytes that a compressed dataset may always have; beyond, at most 200 times its size
+INFLATION_LIMIT = 64 << 20          # bytes a compressed dataset may always have; beyond, 200 times its size
 STRING_LIMIT = 16 << 20
 
 
@@ -63,7 +63,7 @@ def walk(file, mapped):
                 if item.dtype.kind in "fiu" and item.shape is not None:
                     found[prefix + name] = Dataset(where, item, mapped)
                 elif item.is_virtual or item.external:
-                    raise WeightFileError(f"{where}: its content lies in another file; nothing outside the file is read")
+                    raise WeightFileError(f"{where}: its content lies in another file, which is not read")
             elif isinstance(item, h5py.Group):
                 todo.append((f"{prefix}{name}/", item))
     return found

@@ -46,7 +46,8 @@ def network_from_config(config, weights_of, path):
                               "read, because the file of any other does not say what it computes")
     if len(layers) > LAYERS_LIMIT:
         raise WeightFileError(f"{path}: has {len(layers)} layers, more than {LAYERS_LIMIT}")
-    draft = Draft("Keras model", source=f"Keras model {inner.get('name', '') if isinstance(inner, dict) else ''}".strip())
+    name = inner.get("name", "") if isinstance(inner, dict) else ""
+    draft = Draft("Keras model", source=f"Keras model {name}".strip())
     try:
         if kind == "Sequential":
             _sequential(draft, inner, layers, weights_of)
@@ -101,7 +102,7 @@ def _sources(layer):
     """Names of the layers that a layer reads, in order, from either form of inbound_nodes."""
     nodes = layer.get("inbound_nodes") or []
     if len(nodes) > 1:
-        raise WeightFileError(f"layer {layer['config']['name']}: is used {len(nodes)} times; shared layers are not read")
+        raise WeightFileError(f"layer {layer['config']['name']}: is used {len(nodes)} times, which is not read")
     names = []
 
     def collect(item, depth=0):
@@ -298,7 +299,7 @@ def _concatenate(c):
 
 
 def _rescaling(c):
-    scale, offset = (np.asarray(c.config.get(key, default), np.float64) for key, default in (("scale", 1), ("offset", 0)))
+    scale, offset = np.asarray(c.config.get("scale", 1), np.float64), np.asarray(c.config.get("offset", 0), np.float64)
     if scale.ndim == offset.ndim == 0:
         return c.row("scale", factor=float(scale), offset=float(offset))
     channels = c.draft.shape(c.inputs[0])[-1:]

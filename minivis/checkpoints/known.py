@@ -16,9 +16,8 @@ from ..layers import Layer, Table
 from ..names import aliases
 from .draft import Draft, Rearranged, fold_batch_norms, spell_out_inputs
 
-HELP = ("it holds weights without an architecture, and they are not those of " + ", ".join(
-    ("VGG-11/13/16/19", "AlexNet", "SqueezeNet")) + ". Export the network as ONNX (torch.onnx.export) or save the whole "
-    "Keras model, and convert that")
+HELP = ("it holds weights without an architecture, and they are not those of VGG-11/13/16/19, AlexNet or SqueezeNet. "
+        "Export the network as ONNX (torch.onnx.export) or save the whole Keras model, and convert that")
 PARTS = {"weight": "weight", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 VGG_BY_CONVS = {sum(blocks): name for name, blocks in architectures.VGG.items()}
 
@@ -96,7 +95,8 @@ def _torch_forms(modules):
                 if head:
                     yield architecture, {caffe_heads.get(k, k): v for k, v in names.items()}, {}, "caffe", head
                     yield architecture, {timm_heads.get(k, k): v for k, v in names.items()}, {}, "torchvision", head
-                    yield architecture, {timm_heads.get(k, k): v for k, v in with_norms.items()}, norms, "torchvision", head
+                    with_norms = {timm_heads.get(k, k): v for k, v in with_norms.items()}
+                    yield architecture, with_norms, norms, "torchvision", head
 
 
 def _vgg_bn(names, architecture):
@@ -148,11 +148,11 @@ def _fill(architecture, head, path, form, layers, order):
         if row.kind in ("conv", "linear"):
             parts = layers.get(row.name, {})
             if set(parts) != {"weight", "bias"} or any(array.ndim == 0 for array in parts.values()):
-                raise WeightFileError(f"{path}: layer {row.name} has {', '.join(parts) or 'nothing'}, but needs weight, bias")
+                raise WeightFileError(f"{path}: layer {row.name} has {', '.join(parts) or 'nothing'}, not weight, bias")
             if row.kind == "conv":
                 if parts["weight"].ndim != 4 or list(parts["weight"].shape[:2]) != settings["kernel"]:
-                    raise WeightFileError(f"{path}: layer {row.name}: weight has shape {parts['weight'].shape} (h, w, in, "
-                                          f"out), but {architecture} has kernels of {settings['kernel']}")
+                    raise WeightFileError(f"{path}: layer {row.name}: weight has shape {parts['weight'].shape} (h, w, "
+                                          f"in, out), but {architecture} has kernels of {settings['kernel']}")
                 channels = settings["filters"] = parts["weight"].shape[3]
             else:
                 if parts["weight"].ndim == 4:                       # timm: a dense layer written as a convolution
@@ -174,10 +174,11 @@ def _fill(architecture, head, path, form, layers, order):
 def _set_input_size(draft, values, channels, architecture, path):
     """fc6 reads side x side x channels values: VGG has pooled 5 times by then; AlexNet is read at 224 only."""
     side = math.isqrt(values // channels) if channels else 0
-    if side < 1 or side * side * channels != values or (architecture.startswith("alexnet") and side != 6) or side > 64:
-        raise WeightFileError(f"{path}: layer fc6 takes {values} values, which is no square of {channels} channels that "
-                              f"{architecture} could give")
-    pixels = 224 if architecture.startswith("alexnet") else 32 * side
+    alexnet = architecture.startswith("alexnet")
+    if not 1 <= side <= 64 or side * side * channels != values or (alexnet and side != 6):
+        raise WeightFileError(f"{path}: layer fc6 takes {values} values, which is no square of {channels} channels as "
+                              f"{architecture} gives them")
+    pixels = 224 if alexnet else 32 * side
     draft.rows[0] = Layer("input", "input", shape=[pixels, pixels, 3])
 
 
@@ -219,7 +220,8 @@ def rename_if_known(draft):
             table = Table(architectures.table(architecture, head)["layers"])
             known, theirs = shape_of(table.layers, table.reads)
             if theirs[-1:] and mine == (theirs if len(theirs) == len(mine) else theirs[:-1]):
-                _rename(draft, {row.name: other.name for row, other in zip(ours, known)} | {draft.rows[0].name: "input"})
+                names = {row.name: other.name for row, other in zip(ours, known)}
+                _rename(draft, {**names, draft.rows[0].name: "input"})
                 draft.architecture, draft.features_layer = architecture, None
                 return
 

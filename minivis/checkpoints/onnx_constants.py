@@ -13,7 +13,7 @@ class NotConstant(Exception):
 
 
 def evaluate(node, values, shape_of):
-    """The array that a node gives if all it reads is constant. values: {name: array}; shape_of(name) of a layer's value."""
+    """The array a node gives if all it reads is constant. values: {name: array}; shape_of(name) of a layer's value."""
     if node.kind == "Shape":
         shape = np.array(shape_of(node.inputs[0]), np.int64)
         return shape[node.attributes.get("start", 0):node.attributes.get("end")]

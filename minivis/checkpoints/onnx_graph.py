@@ -49,8 +49,8 @@ def _convert(converter, node):
     except NotConstant:
         pass
     if node.kind not in OPERATORS:
-        raise WeightFileError(f"{converter.draft.mapped.path}: node {node.name or node.kind}: the operator {node.kind} is "
-                              f"not among those that are read: {', '.join(sorted(OPERATORS))}")
+        raise WeightFileError(f"{converter.draft.mapped.path}: node {node.name or node.kind}: the operator {node.kind} "
+                              f"is not among those that are read: {', '.join(sorted(OPERATORS))}")
     converter.rows[node.outputs[0]] = OPERATORS[node.kind](converter, node)
 
 

@@ -1,9 +1,8 @@
-"""One function per ONNX operator: it appends rows to the draft and returns the name of the row that holds the result."""
+"""One function per ONNX operator: it appends rows to the draft and returns the name of the row with the result."""
 
 import math
 
 import numpy as np
-
 
 from .draft import Draft
 
@@ -116,7 +115,7 @@ def _padding(node):
 def pool(kind):
     def convert(converter, node):
         a = node.attributes
-        if any(step != 1 for step in a.get("dilations", [1, 1])) or len(node.outputs) > 1 and node.outputs[1]:
+        if any(step != 1 for step in a.get("dilations", [1, 1])) or (len(node.outputs) > 1 and node.outputs[1]):
             raise ValueError("dilated pooling, or pooling that gives indices, is not read")
         count = {"count_pad": bool(a.get("count_include_pad", 0))} if kind == "avg_pool" else {}
         return converter.add(node, kind, kernel=a["kernel_shape"], stride=a.get("strides", [1, 1]), pad=_padding(node),

@@ -1,7 +1,9 @@
 """The parts of an ONNX file that describe a network, read from its protobuf bytes without a protobuf library.
 
-A protobuf message is a run of fields: a number (field << 3 | wire type), then a varint (0), eight bytes (1), a length and
-bytes (2), or four bytes (5). Nothing is copied: tensors become views of the mapped file. Weights kept in a second file
+A protobuf message is a run of fields: a number (field << 3 | wire type), then a varint (0), eight bytes (1), a length
+and bytes (2), or four bytes (5).
+
+Nothing is copied: tensors become views of the mapped file. Weights kept in a second file
 ("external data") are refused, because nothing outside the file is read.
 """
 
@@ -190,8 +192,8 @@ def _tensor(mapped, span):
         elif number in (5, 7):
             lists.append(np.array(_varints(mapped, value), np.int64))
         elif number == 13 or (number == 14 and value == 1):
-            raise WeightFileError(f"{mapped.path}: its weights lie in another file, and nothing outside the file is read; "
-                                  "export with torch.onnx.export(..., external_data=False)")
+            raise WeightFileError(f"{mapped.path}: its weights lie in another file, and nothing outside the file is "
+                                  "read; export with torch.onnx.export(..., external_data=False)")
     if kind not in DTYPES or len(shape) > 8 or any(not 0 <= size < 1 << 48 for size in shape):
         raise ValueError(f"tensor {name} has type {kind} and shape {shape}")
     if raw is not None:

@@ -1,17 +1,18 @@
 """Which form a weights file has, told from its content and never from its name, and the reader for that form."""
 
+import json
 import zipfile
 
 from ..errors import WeightFileError
-from .draft import settle
+from .draft import Draft, settle
 from .known import from_keras_weights, from_state_dict, rename_if_known
 from .mapped import MappedFile
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 REFUSALS = (
-    (lambda head: head.lstrip()[:1] == b"<", "is a web page, not a weights file: the download went to the wrong address"),
+    (lambda head: head.lstrip()[:1] == b"<", "is a web page, not a weights file: the address was wrong"),
     (lambda head: head[:2] == b"\x1f\x8b", "is packed with gzip; unpack it first"),
-    (lambda head: head[257:262] == b"ustar", "is a tar archive; of PyTorch files, that form of 2016 is not read: load and "
+    (lambda head: head[257:262] == b"ustar", "is a tar archive, PyTorch's form of 2016, which is not read; "
                                              "save it again with a newer PyTorch"),
     (lambda head: head[:10] == b"MATLAB 7.3", "is a MATLAB 7.3 file; save it with -v7"),
     (lambda head: head[:6] == b"\x93NUMPY", "is a single NumPy array, not a network"),
@@ -60,6 +61,8 @@ def _form_of_zip(path):
 def read_draft(path):
     """The network in a file of any form as a settled Draft: rows, weights (still in the file), what is known of it."""
     form = form_of(path)
+    if form == "hdf5" and (own := _read_own(path)) is not None:
+        return own
     if form in ("hdf5", "keras zip"):
         draft = _read_keras(path)
     elif form in ("torch zip", "torch stream"):
@@ -80,6 +83,18 @@ def read_draft(path):
     if draft.architecture == "custom":
         rename_if_known(draft)
     return draft
+
+
+def _read_own(path):
+    """A weights file of minivis is a Draft already; None for any other HDF5 file."""
+    from . import minivis_hdf5
+    if not minivis_hdf5.is_minivis(path):
+        return None
+    net = minivis_hdf5.read(path)
+    fields = {name: net.meta.get(name, "") for name in ("architecture", "source", "licence")}
+    return Draft("minivis", rows=list(net.table), weights=net.weights.arrays(), output=net.output_layer,
+                 logits_layer=net.logits_layer, features_layer=net.features_layer, labels=net.labels,
+                 preprocessing=json.loads(net.preprocessing.to_json()) if net.has_preprocessing else None, **fields)
 
 
 def _read_keras(path):

@@ -10,7 +10,6 @@ import math
 import h5py
 import numpy as np
 
-from .. import __version__
 from ..errors import WeightFileError
 from .draft import blocks
 
@@ -18,42 +17,54 @@ from .draft import blocks
 def write_draft(draft, path, *, progress=None, origin=None):
     """Write to `path` (an ordinary name: the caller makes it atomic). Values that are not finite are refused.
 
-    progress(done, total) is called with bytes. Arrays become float32; float16 if the file had only such.
+    path None: read and check everything, keep nothing. progress(done, total) is called with bytes. Arrays become
+    float32; float16 if the file had only such.
     """
-    dtype = np.float16 if {np.dtype(a.dtype) for a in draft.weights.values()} == {np.dtype(np.float16)} else np.float32
-    total = sum(math.prod(array.shape) * np.dtype(dtype).itemsize for array in draft.weights.values())
+    if path is None:
+        for _ in _checked(draft, origin, progress):
+            pass
+        return
     fields = {"layers": [row.to_json() for row in draft.rows], "logits_layer": draft.logits_layer,
               "features_layer": draft.features_layer, "output_layer": None}
-    done = 0
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
-        file.attrs.update({"format": "minivis", "version": 1, "architecture": draft.architecture, "source": draft.source,
-                           "licence": draft.licence, "converter": f"minivis {__version__}"})
+        file.attrs.update({"format": "minivis", "version": 1, "architecture": draft.architecture,
+                           "source": draft.source, "licence": draft.licence})
         file["table"], file["preprocessing"] = json.dumps(fields), json.dumps(draft.preprocessing)
         file["labels"] = json.dumps(draft.labels)
         layers = file.create_group("layers")
-        for key, array in draft.weights.items():
-            target = layers.create_dataset(key, array.shape, dtype, track_times=False)
-            row = 0
-            for block in blocks(array):
-                with np.errstate(over="ignore"):
-                    block = block.astype(dtype, copy=False)
-                _check(block, key, origin or path)
-                if block.ndim == 0 or block.size == 0:
-                    target[()] = block
-                else:
-                    target[row:row + len(block)] = block
-                    row += len(block)
-                done += block.nbytes
-                if progress is not None:
-                    progress(done, total)
-            if draft.mapped is not None:
-                draft.mapped.forget()
+        for key, rows, block in _checked(draft, origin or path, progress):
+            if key not in layers:
+                layers.create_dataset(key, draft.weights[key].shape, block.dtype, track_times=False)
+            layers[key][rows] = block
+
+
+def _checked(draft, origin, progress):
+    """Yield (key, index, block) for every block of every weight, in the type it is stored in."""
+    kinds = {np.dtype(array.dtype) for array in draft.weights.values()}
+    dtype = np.dtype(np.float16 if kinds == {np.dtype(np.float16)} else np.float32)
+    total = sum(math.prod(array.shape) for array in draft.weights.values()) * dtype.itemsize
+    done = 0
+    for key, array in draft.weights.items():
+        row = 0
+        for block in blocks(array):
+            with np.errstate(over="ignore"):
+                block = block.astype(dtype, copy=False)
+            _check(block, key, origin)
+            rows = slice(row, row + len(block)) if block.ndim and block.size else ()
+            yield key, rows, block
+            row += len(block) if block.ndim else 0
+            done += block.nbytes
+            if progress is not None:
+                progress(done, total)
+        if draft.mapped is not None:
+            draft.mapped.forget()
 
 
 def _check(block, key, origin):
     layer, part = key.rsplit("/", 1)
     if not np.isfinite(block).all():
         bad = int(np.count_nonzero(~np.isfinite(block)))
-        raise WeightFileError(f"{origin}: layer {layer}: its {part} holds {bad} values that are not finite")
+        raise WeightFileError(f"{origin}: layer {layer}: its {part} holds {bad} values that are not finite" + (
+            "; without its dense layers (--no-head) the rest may be read" if layer.startswith("fc") else ""))
     if part == "var" and block.min(initial=0) < 0:
         raise WeightFileError(f"{origin}: layer {layer}: its variance is negative")
