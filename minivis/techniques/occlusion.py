@@ -91,7 +91,7 @@ def hide_and_score(net, x, background, size, stride, score="logit", memory=None,
 def window_starts(length, size, stride):
     """First pixels of the windows along one side: every stride until the far edge is covered; the last may overhang."""
     count = -(-max(0, length - size) // stride) + 1
-    return [i * stride for i in range(count)]
+    return [i * stride for i in range(count) if i * stride < length]
 
 
 def spread(change, positions, size, shape, mean):
