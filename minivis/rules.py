@@ -6,7 +6,8 @@ A rule is
 
 - for a ReLU: one of the names above or a function f(dy, positive) -> dx, where `positive` is a boolean array, true
   where the ReLU's input was above 0. In a fused chain a ReLU before a max pooling is seen on the cells it chose:
-  elsewhere dy is 0 and positive False, so f must turn a zero gradient into zero.
+  elsewhere dy is 0 and positive False, so f must turn a zero gradient into zero. A function with the attribute
+  `reads_op = True` is called as f(op, dy), as those of other kinds are.
 - for any other kind: a function f(op, dy) -> dx (a tuple if the layer has several inputs). It reads what the op kept,
   which takes `net(x, keep="inputs")`: `op.x` is then the layer's input and no layers are fused.
 

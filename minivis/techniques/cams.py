@@ -1,0 +1,106 @@
+"""What the class activation maps share: the layer, its activations and gradient, and the way from places to pixels."""
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..errors import MinivisError
+from ..objectives import class_scores
+from ..ops.resample import resize_matrix
+from ..receptive_field import field
+from ..tensor import Tensor, gradient
+from .common import Start, attribution, begin, look
+from .sampling import host
+
+Upsample = Literal["centres", "corners", "half_pixel", "nearest"]
+
+
+class View(NamedTuple):
+    """What a class activation map is made of: activations a and gradient g of a layer, each (h, w, K) on the host."""
+    seen: object
+    x: Tensor
+    start: Start
+    layer: str
+    a: np.ndarray
+    g: np.ndarray | None
+
+
+def view(net, picture, layer=None, *, target=None, unit=None, positions="strongest", score="logit", needs_grad=True):
+    """Forward to the target, and back to the layer (None: the last one with a map below the class scores)."""
+    seen, x = look(net, picture, needs_grad=needs_grad)
+    start = begin(net, Tensor(x.data), target=target, unit=unit, positions=positions, score=score)
+    layer = last_map(net, start.layer) if layer is None else net.layer_name(layer)
+    if net.rank(layer) != 3:
+        raise MinivisError(f"layer {layer} is a vector without places; a class activation map needs a layer with a map")
+    if layer == start.layer or layer not in net.table.needed([start.layer]):
+        raise MinivisError(f"layer {layer} does not lie below {start.layer}, where the score is read")
+    values = net(x, layers=[layer, start.layer])
+    a = host(values[layer].data)[0]
+    g = None
+    if needs_grad:
+        tensor = values[start.layer] if start.kind == "activation" else class_scores(values[start.layer], start.kind)
+        g = host(gradient(tensor, values[layer], seed=start.seed)[0])
+    return View(seen, x, start, layer, a, g)
+
+
+def last_map(net, top):
+    """The last layer with a map below `top` that does not yet speak in classes: a VGG's relu5_3, SqueezeNet's fire9.
+
+    A pooling's input is preferred to its output, being finer and holding the same."""
+    names = net.table.needed([top])
+    weighted = [n for n in names if net.table[n].kind in ("conv", "linear")]
+    below = net.table.needed([net.table.reads[weighted[-1]][0]]) if weighted else names
+    maps = [n for n in below if net.rank(n) == 3 and n != top and net.table[n].kind not in ("input", "dropout")]
+    if not maps:
+        raise MinivisError(f"no layer below {top} has a map; name one (layer)")
+    name = maps[-1]
+    while net.table[name].kind in ("max_pool", "lrn") and net.rank(net.table.reads[name][0]) == 3:
+        name = net.table.reads[name][0]
+    return name
+
+
+def enlarge(net, a, layer, size, how="centres"):
+    """A layer's map (h, w) as one of pixels (H, W), bilinear between places and constant outside the outermost.
+
+    centres       place (i, j) stands at the centre of its receptive field
+    corners       resized with the centres of the corner pixels aligned
+    half_pixel    resized edge to edge
+    nearest       edge to edge, every pixel has the value of its nearest place
+    """
+    rows, columns = (upsampling(net, layer, size, axis, a.shape[axis], how) for axis in (0, 1))
+    return (rows @ a.astype(np.float64) @ columns.T).astype(a.dtype)
+
+
+def upsampling(net, layer, size, axis, places, how):
+    """The matrix (pixels, places) of `enlarge` along one axis."""
+    if how == "centres":
+        seen = field(net, layer, tuple(size))
+        if seen.size is not None:
+            centre = seen.start[axis] + (seen.size[axis] - 1) / 2
+            at = np.clip((np.arange(size[axis]) - centre) / float(seen.stride[axis]), 0, places - 1)
+            return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(places)))
+        how = "half_pixel"      # a layer that sees the whole picture from every place has no centres
+    align = "corners" if how == "corners" else "half_pixel"
+    method = "nearest" if how == "nearest" else "bilinear"
+    return resize_matrix(places, size[axis], method, align, antialias=False)
+
+
+def weighted(a, weights):
+    """sum over channels of weights (K,) or (h, w, K) times a: (h, w)."""
+    return (a * weights).sum(axis=2)
+
+
+def finish(net, seen_view, values, upsample, relu, recipe, what, notes=()):
+    """The Attribution of a map (h, w) of a view's layer; with relu what is below 0 is cut off."""
+    v = seen_view
+    if relu:
+        values = np.maximum(values, 0)
+    notes = [f"Layer {v.layer}, {v.a.shape[0]} x {v.a.shape[1]} places, {v.a.shape[2]} channels; "
+             f"enlarged by {UPSAMPLED[upsample]}.", *notes]
+    if relu and not values.any():
+        notes.append("The map is all zero: everything at this layer speaks against the target; relu off shows it.")
+    big = enlarge(net, values.astype(v.a.dtype), v.layer, v.x.shape[1:3], upsample)
+    return attribution(net, v.seen, v.start, big, None, signed=not relu, quantity=what, notes=notes, recipe=recipe)
+
+
+UPSAMPLED = {"centres": "receptive-field centres", "corners": "aligned corners", "half_pixel": "aligned edges",
+             "nearest": "nearest neighbour"}

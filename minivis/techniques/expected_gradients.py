@@ -1,0 +1,85 @@
+"""Expected gradients: integrated gradients whose baseline is drawn from a folder of pictures."""
+from typing import Literal
+
+import numpy as np
+
+from .. import image
+from ..errors import MinivisError
+from ..monitor import Stop
+from ..objectives import Score
+from ..options import Folder, Network, Picture, Target, Unit
+from ..results import Attribution
+from .common import Positions, attribution, begin, look, recipe
+from .sampling import gradients, host, scores
+
+DRAWS = 12          # this technique's own stream of random numbers, beside seed and sample
+LARGEST = 100       # pictures of the folder that are used: each is kept in memory as a network input
+
+
+def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, target: Target = None, unit: Unit = None,
+                       positions: Positions = "strongest", score: Score = "logit", samples: int = 100,
+                       reduce: Literal["sum", "none"] = "sum", memory=None, seed=0, monitor=None) -> Attribution:
+    """What each pixel adds, compared with other pictures: integrated gradients averaged over baselines.
+
+    values = mean over draws of (x - x0) * dS/dx at x0 + a (x - x0), x0 from the folder, a uniform in 0..1. Erion et al.
+    2021, arXiv:1906.10670. The values sum to S(x) - mean S(x0), up to chance; the gap says how far they miss it.
+
+    values (H, W) signed, or (H, W, 3) with reduce "none".
+    Caution: the map says what is special against these pictures; other baselines give another map.
+
+    baselines   a folder of pictures to compare with; the first 100 by name are used
+    target    the class: an index, a WordNet id or a label; none means the network's first choice
+    unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
+    positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
+    score     logit, or prob / logprob after the softmax
+    samples   how many draws; more never take more memory
+    reduce    sum over the three colours, or none: keep them
+    """
+    if samples < 1:
+        raise MinivisError(f"expected_gradients: samples {samples} must be at least 1")
+    seen, x = look(net, picture)
+    start = begin(net, x, target=target, unit=unit, score=score, positions=positions)
+    there = host(x.data)[0]
+    others = read_baselines(net, baselines, there.shape)
+    draws = [np.random.default_rng([seed, DRAWS, i]) for i in range(samples)]
+    draws = [(int(rng.integers(len(others))), float(rng.random(dtype=np.float32))) for rng in draws]
+    total, mean_gradient, used = np.zeros(there.shape), np.zeros(there.shape), []
+
+    def between(i):
+        which, a = draws[i]
+        return others[which] + (there - others[which]) * there.dtype.type(a)
+
+    try:
+        for sample in gradients(net, start, between, samples, there.shape, memory, monitor):
+            which = draws[sample.number][0]
+            total += (there - others[which]).astype(np.float64) * sample.gradient
+            mean_gradient += sample.gradient
+            used.append(which)
+    except Stop:
+        pass
+    values = net.to_rgb(total / len(used))
+    each = scores(net, start, lambda i: others[i], len(others), there.shape, memory)
+    gap = float(values.sum()) - (start.value - float(each[used].mean()))
+    values = values.astype(net.dtype)
+    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values,
+                       net.to_rgb(mean_gradient / len(used)).astype(net.dtype), signed=True, gap=gap,
+                       quantity=f"change of the {start.kind} compared with the baselines",
+                       notes=[f"{len(used)} draws from {len(others)} pictures, whose mean {start.kind} is "
+                              f"{each.mean():.4g}."],
+                       recipe=recipe(expected_gradients, net, seed, baselines=baselines, target=target, unit=unit,
+                                     positions=positions, score=score, samples=samples, reduce=reduce))
+
+
+def read_baselines(net, folder, shape):
+    """Network inputs (H, W, C) of the pictures in a folder, in the order of their names, all of the picture's size."""
+    import os
+    if not os.path.isdir(folder):
+        raise MinivisError(f"{folder} is no folder; name one with pictures to compare with")
+    names = sorted(n for n in os.listdir(folder) if os.path.splitext(n)[1].lower() in image.WRITABLE)
+    if not names:
+        raise MinivisError(f"{folder} holds no pictures ({' '.join(sorted(image.WRITABLE))})")
+    found = []
+    for name in names[:LARGEST]:
+        seen = net.see(image.read(os.path.join(folder, name)), size=shape[:2])
+        found.append(net.preprocessing.normalize(seen.picture, net.dtype))
+    return found

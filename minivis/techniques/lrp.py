@@ -1,0 +1,67 @@
+"""Layer-wise relevance propagation: the score handed down to the pixels, layer by layer."""
+from typing import Literal
+
+from ..options import Network, Picture, Target, Unit
+from ..relevance.composites import composite
+from ..results import Attribution
+from ..tensor import Tensor, gradient
+from .common import Positions, Start, attribution, begin, look, recipe
+from .sampling import host
+
+Preset = Literal["preset_a_flat", "preset_b_flat", "preset_a", "preset_b", "epsilon_gamma_box", "deep_taylor",
+                 "bounded_deep_taylor", "epsilon", "gamma", "z_plus", "alpha2_beta1"]
+
+
+def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
+        positions: Positions = "strongest", preset: Preset = "preset_a_flat", layers: str = "",
+        start_with: Literal["score", "one"] = "score", reduce: Literal["sum", "none"] = "sum") -> Attribution:
+    """The score is handed down: each layer shares out what it got among its inputs, by how much each contributed.
+
+    R_i = sum over j of (contribution of i to j) / (all contributions to j) * R_j, from R = S at the target down to the
+    pixels. Bach et al. 2015, doi:10.1371/journal.pone.0130140; which rule for which layer: Kohlbrenner et al. 2020,
+    arXiv:1910.09840 (presets a, b), Montavon et al. 2019 (epsilon_gamma_box), Montavon et al. 2017 (deep Taylor).
+    The gap is the relevance that biases and stabilisers took on the way.
+
+    values (H, W) signed, or (H, W, 3) with reduce "none".
+    Caution: z_plus and deep Taylor hardly depend on the upper weights (Sixt et al. 2020, arXiv:1912.09818).
+
+    target    the class: an index, a WordNet id or a label; none means the network's first choice
+    unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
+    positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
+    preset    dense layers epsilon:0.1 and convolutions alpha_beta:1:0 (a) or alpha_beta:2:1 (b), with flat on the layer
+              that reads the picture; epsilon below gamma above z_box; z_plus with w_square (deep_taylor) or z_box
+              (bounded_deep_taylor) on that layer; or one rule everywhere
+    layers    rules of single layers, as LAYER=RULE,... with globs: conv1=z_box,fc*=epsilon:0.1; rules are epsilon:E
+              gamma:G alpha_beta:A:B z_plus z_box w_square flat
+    start_with  the relevance to hand down: the score itself, or one
+    reduce    sum over the three colours, or none: keep them
+    """
+    seen, x = look(net, picture, needs_grad=True)
+    start = begin_keeping(net, x, target=target, unit=unit, positions=positions)
+    rules, texts = composite(net, start.layer, preset, layers)
+    seed = start.seed * start.tensor.data if start_with == "score" else start.seed
+    R = host(gradient(start.tensor, x, rules=rules, seed=seed)[0])
+    values = net.to_rgb(R)
+    given = float(seed.sum())
+    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values, None, signed=True,
+                       quantity="relevance", gap=float(values.sum(dtype="f8")) - given, notes=[_used(texts)],
+                       recipe=recipe(lrp, net, target=target, unit=unit, positions=positions, preset=preset,
+                                     layers=layers, start_with=start_with, reduce=reduce))
+
+
+def begin_keeping(net, x, *, target=None, unit=None, positions="strongest") -> Start:
+    """As common.begin, in a forward pass that keeps the inputs of all layers."""
+    start = begin(net, Tensor(x.data), target=target, unit=unit, positions=positions)
+    return start._replace(tensor=net(x, layers=[start.layer], keep="inputs")[start.layer])
+
+
+def _used(texts):
+    """Which rule which layers had, one sentence."""
+    groups = {}
+    for name, text in texts.items():
+        groups.setdefault(text, []).append(name)
+
+    def span(names):
+        return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
+
+    return "Rules: " + "; ".join(f"{text} in {span(names)}" for text, names in groups.items()) + "."

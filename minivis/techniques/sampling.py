@@ -1,0 +1,73 @@
+"""What techniques share that look at many variants of one picture: as many at once as memory allows, in order."""
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import kernels
+from ..batching import split
+from ..monitor import SilentMonitor
+from ..objectives import class_scores
+from ..tensor import Tensor, gradient
+
+
+class Sample(NamedTuple):
+    """One variant: its number, input and gradient (H, W, C) in network order, and its score."""
+    number: int
+    x: object
+    gradient: object
+    score: float
+
+
+def score_of(net, x, start):
+    """Tensor (N, ...) like start.tensor, for other inputs: forward to the layer where `start` began."""
+    tensor = net(x, layers=[start.layer])[start.layer]
+    return tensor if start.kind == "activation" else class_scores(tensor, start.kind)
+
+
+def repeated(start, N):
+    """The seed of `start` for N pictures."""
+    return kernels.xp(start.seed).repeat(start.seed, N, axis=0)
+
+
+def gradients(net, start, make, count, shape, memory=None, monitor=None, rules="plain"):
+    """Samples 0 .. count-1 in order, each with the gradient of the score of `start` at the input make(i), (H, W, C).
+
+    make   host or device array in, or a function of i; drawn on the host, so every device gets the same numbers
+    shape  (H, W, C) of one input. The peak memory is that of one batch, whatever `count` is.
+    """
+    monitor = monitor or SilentMonitor()
+    each = net.bytes_needed((1, *shape), [start.layer], backward=True) + 2 * int(np.prod(shape)) * net.dtype.itemsize
+    xp = kernels.xp(start.seed)
+    for part in split(count, each, memory):
+        batch = xp.stack([xp.asarray(make(i), dtype=net.dtype) for i in range(part.start, part.stop)])
+        x = Tensor(batch, needs_grad=True)
+        tensor = score_of(net, x, start)
+        seed = repeated(start, len(batch))
+        grads = gradient(tensor, x, rules=rules, seed=seed)
+        scores = host((tensor.data * seed).reshape(len(batch), -1).sum(axis=1))
+        del tensor, x
+        for i in range(part.start, part.stop):
+            at = i - part.start
+            yield Sample(i, host(batch[at]), host(grads[at]), float(scores[at]))
+        monitor.step(part.stop, count)
+
+
+def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None):
+    """(count,) float64 scores of `start` for the inputs make(i); `begin`: they are outputs of that layer instead."""
+    monitor = monitor or SilentMonitor()
+    layers = [start.layer]
+    each = net.bytes_needed((1, *shape), layers) if begin is None else 4 * int(np.prod(shape)) * net.dtype.itemsize
+    xp, found = kernels.xp(start.seed), []
+    for part in split(count, each, memory):
+        batch = xp.stack([xp.asarray(make(i), dtype=net.dtype) for i in range(part.start, part.stop)])
+        tensor = net(batch, layers=layers, start=begin)[start.layer]
+        if start.kind != "activation":
+            tensor = class_scores(tensor, start.kind)
+        found.append(host((tensor.data * repeated(start, len(batch))).reshape(len(batch), -1).sum(axis=1)))
+        monitor.step(part.stop, count)
+    return np.concatenate(found).astype(np.float64)
+
+
+def host(array):
+    """The array in main memory."""
+    return array.get() if hasattr(array, "get") else array
