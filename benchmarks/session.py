@@ -81,10 +81,12 @@ class Session:
         """Build and check everywhere, then time those that were right, then weigh them."""
         folder, gflop = self._material(case)
         self.known.clear()
-        record = {"case": case.to_json(), "gflop": gflop * (2 if case.work == "gradient" else 1), "engines": {}}
+        gflop *= 2 if case.work == "gradient" else 1
+        record = {"case": case.to_json(), "gflop": gflop, "engines": {},
+                  "reference": "float32" if gflop > FLOAT64_GFLOP else "float64"}
         right, results = [], record["engines"]
         for name, worker in self.workers.items():
-            results[name] = self._checked(case, folder, worker, record["gflop"])
+            results[name] = self._checked(case, folder, worker, record["reference"] == "float32")
             if "error" in results[name]:
                 right.append(name)
             else:
@@ -120,14 +122,13 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------ correctness
 
-    def _checked(self, case, folder, worker, gflop):
+    def _checked(self, case, folder, worker, single):
         """{"error": {...}} if the engine's answer is right, else {"skipped" | "failed" | "wrong": why}."""
         try:
             small = None
             if case.work == "gradient" and not any(layer["kind"] == "linear" for layer in networks.read_layers(folder)):
                 small = check.check_small(self._small_pairs(case, folder, worker))
             self._build(worker, case, folder)
-            single = gflop > FLOAT64_GFLOP
             error = check.check(self._answer(worker), self._reference(case, folder, single), work=case.work,
                                 reference_is_single=single)
             if small is not None:
@@ -156,9 +157,12 @@ class Session:
         """The answer of the reference engine: computed once, kept while the case lasts."""
         key = (case.shape, case.seed, single)
         if key not in self.known:
-            worker = self._reference_worker(single)
-            self._build(worker, replace(case, memory=None), folder)
-            self.known[key] = self._answer(worker)
+            try:
+                worker = self._reference_worker(single)
+                self._build(worker, replace(case, memory=None), folder)
+                self.known[key] = self._answer(worker)
+            except WorkerError as error:
+                raise WorkerError(f"the reference, not this engine, failed: {error}") from None
         return self.known[key]
 
     def _reference_worker(self, single):
