@@ -8,7 +8,7 @@ from .shapes import infer_shapes, multiply_adds
 
 _VIEWS = ("dropout", "flatten")     # give their input's own memory on
 _WORKING = ("conv", "conv_transpose", "max_pool", "avg_pool", "lrn", "instance_norm")
-WORK = 2.5      # times input and output of such a layer: padded copies, tiles, windows; measured at most 2.3 (plain NumPy)
+WORK = 2.5      # times input and output of such a layer: padded copies, tiles, windows; measured: at most 2.3
 
 
 class Row(NamedTuple):

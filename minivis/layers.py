@@ -8,7 +8,7 @@ import math
 
 from .errors import MinivisError
 
-MOST_LAYERS, MOST_CELLS = 4096, 2**24       # a table may come from a stranger's file: nothing in it is without bound
+MOST_LAYERS, MOST_CELLS = 4096, 2**36       # a table may come from a stranger's file: nothing in it is without bound
 
 
 class Layer:
@@ -17,6 +17,9 @@ class Layer:
     __slots__ = ("inputs", "kind", "name", "settings")
 
     def __init__(self, name, kind, inputs=None, **settings):
+        self._fill(name, kind, inputs, settings)
+
+    def _fill(self, name, kind, inputs, settings):
         self.name, self.kind = name, kind
         self.inputs = None if inputs is None else tuple([inputs] if isinstance(inputs, str) else inputs)
         self.settings = settings
@@ -49,7 +52,9 @@ class Layer:
         if inputs is not None and not (isinstance(inputs, list) and all(isinstance(i, str) for i in inputs)):
             raise MinivisError(f"layer {_short(row['name'])}: inputs must be a list of names, not {_short(inputs)}")
         settings = {k: v for k, v in row.items() if k not in ("name", "kind", "inputs")}
-        return cls(row["name"], row["kind"], inputs, **settings)
+        layer = cls.__new__(cls)            # not cls(**settings): a stranger's setting may be called "self"
+        layer._fill(row["name"], row["kind"], inputs, settings)
+        return layer
 
 
 # ------------------------------------------------------------------------------------------------ what settings may be

@@ -106,10 +106,14 @@ class Network:
 
     def _run_chain(self, run, pool, x):
         key = tuple(run.names), pool
-        if key not in self._caches:
-            weights = [self._pair(name) if kind == "conv" else None for name, kind in run.layers if kind != "dropout"]
-            self._caches[key] = weights, {"weights": self._shared}      # what comes of a weight alone serves every cut
-        weights, cache = self._caches[key]
+        weights = [self._pair(name) if kind == "conv" else None for name, kind in run.layers if kind != "dropout"]
+        known, cache = self._caches.get(key, (weights, None))
+        if any(a is not b for old, new in zip(known, weights) if new for a, b in zip(old, new)):
+            self._forget()                  # somebody gave a weight's Tensor another array behind our back
+            cache = None
+        if cache is None:
+            cache = {"weights": self._shared}       # what comes of a weight alone serves every chain it is in
+            self._caches[key] = weights, cache
         return Chain(run.layers, run.steps, weights, self.precision, cache)(x)
 
     def _pair(self, name):

@@ -109,7 +109,7 @@ def _output_shape(layer, ins):
         return (layer["outputs"],)
     if kind == "concat":
         _alike(layer, [s[:-1] for s in ins])
-        return (*first[:-1], sum(s[-1] for s in ins))
+        return _bounded(layer, (*first[:-1], sum(s[-1] for s in ins)), first)
     if kind in ("add", "multiply"):
         _alike(layer, ins)
     return first
@@ -140,13 +140,16 @@ def _side(layer, shape, a):
         return (n - 1) * stride + kernel - before - after + (extra if isinstance(extra, int) else extra[a])
     if layer.kind == "conv":
         return (n + before + after - dilation * (kernel - 1) - 1) // stride + 1
+    if max(before, after) >= kernel:
+        raise MinivisError(f"layer {layer.name}: pad {max(before, after)} reaches past the window {kernel}: it would see "
+                           "no picture")
     return pool_output_size(n, kernel, stride, before, after, layer["ceil"])
 
 
 def _bounded(layer, out, shape):
     if any(s is not None and s < 1 for s in out[:2]):
         raise MinivisError(f"layer {layer.name}: nothing is left of its {_size(shape)} input: the picture is too small")
-    if math.prod(s or 1 for s in out) > 64 * MOST_CELLS:
+    if math.prod(s or 1 for s in out) > MOST_CELLS:
         raise MinivisError(f"layer {layer.name}: an output of shape {out} is beyond all measure")
     return out
 

@@ -156,6 +156,15 @@ def test_a_new_weight_is_seen_at_once(each_kernel_set):
     assert np.allclose(after, net(x, keep="inputs")["logits"].data, rtol=1e-4, atol=1e-6)
 
 
+def test_an_array_exchanged_behind_our_back_is_seen_too(each_kernel_set):
+    net, x = small_network(), picture()
+    before = net(x)["logits"].data
+    net.weights["conv1/weight"].data = net.weights["conv1/weight"].data * 2
+    after = net(x)["logits"].data
+    assert not np.allclose(before, after)
+    assert np.allclose(after, net(x, keep="inputs")["logits"].data, rtol=1e-4, atol=1e-6)
+
+
 def test_a_picture_too_small_for_the_chain_is_one_clear_error():
     layers = [*LAYERS[:3], Layer("big", "conv", filters=2, kernel=[9, 9]), Layer("relu", "relu")]
     net = Network(layers, random_weights(layers))

@@ -91,6 +91,7 @@ def test_a_wrong_table_is_one_clear_error(layers, words):
     ({"name": 3, "kind": "relu"}, "printable characters"),
     ({"name": "a", "kind": "rellu"}, "did you mean relu"),
     ({"name": "a", "kind": ["relu"]}, "no kind"),
+    ({"name": "a", "kind": "relu", "self": 1}, "relu has no setting 'self'"),
     ({"name": "a", "kind": "relu", "slope": 1}, "relu has no setting 'slope'"),
     ({"name": "a", "kind": "conv", "filters": 3}, "needs the setting 'kernel'"),
     ({"name": "a", "kind": "conv", "filters": True, "kernel": 3}, "filters is True"),
@@ -117,6 +118,7 @@ def test_a_wrong_row_is_one_clear_error(row, words):
     ([Layer("a", "linear", outputs=4)], "flatten it first"),
     ([Layer("a", "conv", filters=3, kernel=1, stride=2), Layer("b", "add", ["a", "input"])], "b: add of different sizes"),
     ([Layer("a", "pad", pad=8, mode="reflect")], "a: reflecting 8"),
+    ([Layer("a", "max_pool", kernel=2, pad=2)], "a: pad 2 reaches past the window 2"),
 ])
 def test_a_table_whose_sizes_do_not_fit_names_the_layer(layers, words):
     with pytest.raises(MinivisError, match=words):
