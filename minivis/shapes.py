@@ -141,8 +141,8 @@ def _side(layer, shape, a):
     if layer.kind == "conv":
         return (n + before + after - dilation * (kernel - 1) - 1) // stride + 1
     if max(before, after) >= kernel:
-        raise MinivisError(f"layer {layer.name}: pad {max(before, after)} reaches past the window {kernel}: it would see "
-                           "no picture")
+        raise MinivisError(f"layer {layer.name}: pad {max(before, after)} reaches past the window {kernel}, "
+                           "which would see no picture")
     return pool_output_size(n, kernel, stride, before, after, layer["ceil"])
 
 

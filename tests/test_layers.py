@@ -116,7 +116,7 @@ def test_a_wrong_row_is_one_clear_error(row, words):
     ([Layer("a", "conv", filters=4, kernel=11)], "a: nothing is left of its 8 x 9 input"),
     ([Layer("a", "conv", filters=4, kernel=1, groups=2)], "3 channels and 4 filters do not fall into 2 groups"),
     ([Layer("a", "linear", outputs=4)], "flatten it first"),
-    ([Layer("a", "conv", filters=3, kernel=1, stride=2), Layer("b", "add", ["a", "input"])], "b: add of different sizes"),
+    ([Layer("a", "upsample"), Layer("b", "add", ["a", "input"])], "b: add of different sizes"),
     ([Layer("a", "pad", pad=8, mode="reflect")], "a: reflecting 8"),
     ([Layer("a", "max_pool", kernel=2, pad=2)], "a: pad 2 reaches past the window 2"),
 ])
