@@ -77,7 +77,8 @@ def convert_here(source, target, options, progress=None):
     _describe(draft, options)
     write_draft(draft, target, progress=progress, origin=source)
     return {"form": draft.form, "architecture": draft.architecture, "layers": len(draft.rows),
-            "parameters": sum(math.prod(array.shape) for array in draft.weights.values()),
+            "parameters": sum(math.prod(array.shape) for key, array in draft.weights.items()
+                              if key.rsplit("/", 1)[1] not in ("mean", "var")),
             "logits_layer": draft.logits_layer, "input": draft.rows[0]["shape"], "family": draft.family,
             "notes": draft.notes}
 

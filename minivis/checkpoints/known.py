@@ -5,6 +5,7 @@ them. VGG, AlexNet and SqueezeNet are recognised in any width and with any numbe
 to come in a form that says what it computes (a whole Keras model, ONNX).
 """
 
+import functools
 import math
 import re
 
@@ -72,8 +73,9 @@ def _without_prefix(arrays):
         arrays = {name[len(prefix) + 1:]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
 
 
+@functools.cache
 def _weighted_aliases(architecture, head, pattern):
-    """{their name: ours} of the layers with weights, for the aliases that match."""
+    """{their name: ours} of the layers with weights, for the aliases that match. Not to be changed by the caller."""
     table = Table(architectures.table(architecture, head)["layers"])
     return {theirs: ours for theirs, ours in aliases(table).items()
             if re.match(pattern, theirs) and table[ours].kind in ("conv", "linear")}
@@ -198,32 +200,42 @@ def _insert_norm(draft, conv, parts, path):
 def rename_if_known(draft):
     """Canonical names for a network of any origin that computes like one in architectures.py, row for row.
 
-    Compared are kinds, kernels, strides, paddings and connections, not widths; dropout may be there or not.
+    Compared are kinds, kernels, strides, paddings and connections, not widths; dropout may be there or not, and a last
+    softmax is added where it is missing.
     """
-    def shape_of(rows, reads):
-        kept = [row for row in rows if row.kind not in ("dropout", "input")]
-        skip = {row.name: reads[row.name][0] for row in rows if row.kind == "dropout"}
-
-        def source(name):
-            while name in skip:
-                name = skip[name]
-            return name
-        place = {rows[0].name: -1, **{row.name: i for i, row in enumerate(kept)}}
-        return kept, [(row.kind, [place[source(name)] for name in reads[row.name]],
-                       _pairs(row["kernel"]), _pairs(row["stride"]) or _pairs(row["kernel"]), _sides(row["pad"]),
-                       row["groups"], _pairs(row["dilation"]), row["ceil"])
-                      for row in kept]
-
-    ours, mine = shape_of(draft.rows, Table(draft.rows).reads)
+    ours, mine = _shape_of(draft.rows, Table(draft.rows).reads)
     for architecture in architectures.TABLES:
         for head in (True, False):
-            table = Table(architectures.table(architecture, head)["layers"])
-            known, theirs = shape_of(table.layers, table.reads)
-            if theirs[-1:] and mine == (theirs if len(theirs) == len(mine) else theirs[:-1]):
+            known, theirs = _known_shape(architecture, head)
+            lacks_softmax = theirs[-1][0] == "softmax" and mine == theirs[:-1]
+            if mine == theirs or lacks_softmax:
                 names = {row.name: other.name for row, other in zip(ours, known)}
                 _rename(draft, {**names, draft.rows[0].name: "input"})
                 draft.architecture, draft.features_layer = architecture, None
+                if lacks_softmax:
+                    draft.add("prob", "softmax", [draft.output])
                 return
+
+
+def _shape_of(rows, reads):
+    """(rows without dropout, what each computes and from which): equal lists are equal networks but for widths."""
+    kept = [row for row in rows if row.kind not in ("dropout", "input")]
+    skip = {row.name: reads[row.name][0] for row in rows if row.kind == "dropout"}
+
+    def source(name):
+        while name in skip:
+            name = skip[name]
+        return name
+    place = {rows[0].name: -1, **{row.name: i for i, row in enumerate(kept)}}
+    return kept, [(row.kind, [place[source(name)] for name in reads[row.name]], _pairs(row["kernel"]),
+                   _pairs(row["stride"]) or _pairs(row["kernel"]), _sides(row["pad"]), row["groups"],
+                   _pairs(row["dilation"]), row["ceil"]) for row in kept]
+
+
+@functools.cache
+def _known_shape(architecture, head):
+    table = Table(architectures.table(architecture, head)["layers"])
+    return _shape_of(table.layers, table.reads)
 
 
 def _pairs(value):

@@ -2,7 +2,8 @@
 
     y'_k = s_k y_k with s_k = 1 / mean(y_k)
 
-Weights and bias of filter k are multiplied by s_k, and whatever reads channel k divides by s_k again. ReLU and pooling commute with a positive factor, so the network computes the same function, exactly.
+Weights and bias of filter k are multiplied by s_k, and whatever reads channel k divides by s_k again. ReLU and pooling
+commute with a positive factor, so the network computes the same function, exactly.
 
 Gatys, Ecker, Bethge 2016 (CVPR, "Image style transfer using convolutional neural networks") and 2015 (arXiv:1505.07376)
 use such a network; layers then contribute to style and content losses at comparable scale.
