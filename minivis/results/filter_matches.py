@@ -12,7 +12,8 @@ from .layers import TIMES
 
 TILE = 132              # pixels: the side a filter, a patch and a product are enlarged towards
 MOST_SLICES = 8         # input channels drawn where these are not colours
-MARKS = {"chosen": ("C", (90, 90, 90)), "strongest": ("S", (178, 24, 43)), "most negative": ("N", (33, 102, 172))}
+MARKS = {"chosen": ("C", (90, 90, 90)), "strongest": ("S", (178, 24, 43)), "most negative": ("N", (33, 102, 172)),
+         "weakest": ("W", (33, 102, 172))}
 
 
 @dataclass(eq=False)
@@ -101,4 +102,5 @@ class FilterMatches(Result):
         value, dot, bias = (number(place[key]) for key in ("value", "dot", "bias"))
         caption = f"The product sums to {dot}; with the bias {bias}: {value}. {told}"
         where = f"row {place['row']}, column {place['column']}"
-        return Panel(f"{MARKS[place['name']][0]}: {place['name']}, {value} at {where}", body, caption=caption, exact=True)
+        title = f"{MARKS[place['name']][0]}: {place['name']}, {value} at {where}"
+        return Panel(title, body, caption=caption, exact=True)

@@ -105,9 +105,11 @@ def _everything(net, picture, layers, target, score):
                      "activation": _host(values[name].data)[0],
                      "gradient": _host(slopes[name])[0] if name in slopes else None,
                      "weights": _host(net.weights[f"{source}/weight"].data) if source else None})
+    cut_off = [row["name"] for row in rows if row["gradient"] is None or not row["gradient"].any()]
     notes = []
-    if not any(row["gradient"] is not None and row["gradient"].any() for row in rows if row["name"] != start.layer):
-        notes.append("No gradient reaches any layer: a ReLU between them and the score is off everywhere.")
+    if cut_off:
+        notes.append(f"No gradient reaches {', '.join(cut_off)}: a ReLU above is off everywhere, or the score does not "
+                     "depend on them.")
     return EveryLayer(rows, start.target, start.value, start.kind, start.layer, seen=seen, notes=notes,
                       recipe=recipe(activations, net, everything=True, layers=names, target=target, score=score))
 

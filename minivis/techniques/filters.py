@@ -138,7 +138,7 @@ def _matches(net, layer, picture, channel, at):
     w, b = _filter(net, layer, channel)
     places = {} if at is None else {"chosen": _place(at, layer, response.shape)}
     places["strongest"] = _place_of(response.argmax(), response.shape)
-    places["most negative"] = _place_of(response.argmin(), response.shape)
+    places["most negative" if response.min() < 0 else "weakest"] = _place_of(response.argmin(), response.shape)
     size, colours = x.shape[1:3], _sees_colours(net, layer)
     rows = []
     for name, (i, j) in places.items():

@@ -1,0 +1,104 @@
+"""Every technique through the command line: a network file and a picture in, figure, arrays and JSON out."""
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivis import commandline, techniques
+from minivis.checkpoints.minivis_hdf5 import write as save_network
+from minivis.layers import Layer
+from minivis.network import Network
+
+PICTURE = ["@a.png"]
+# technique: the argument lists it is tried with
+CALLS = {
+    "classify": [PICTURE],
+    "filters": [[], ["conv2"], ["--picture", "@a.png", "--at", "3,4", "--channel", "2"],
+                ["conv2", "--sort", "norm", "--scaling", "layer"]],
+    "activations": [PICTURE, [*PICTURE, "--layers", "conv1", "scores", "--sort", "max", "--gamma", "0.5"],
+                    [*PICTURE, "--unit", "relu1:3"], [*PICTURE, "--everything", "--target", "dog"]],
+    "occlusion": [[*PICTURE, "--size", "8", "--stride", "8"],
+                  [*PICTURE, "--size", "8", "--stride", "8", "--targets", "cat", "1", "--fill", "noise", "--seed", "3",
+                   "--memory", "1MB"]],
+    "saliency": [PICTURE, [*PICTURE, "--target", "n02", "--score", "prob", "--reduce", "none"]],
+    "unit_gradient": [[*PICTURE, "conv2:1"], [*PICTURE, "relu1:0@2,3", "--rule", "guided"],
+                      [*PICTURE, "relu1:0", "--positions", "all"]],
+    "deconvnet": [[*PICTURE, "--unit", "relu2"]],
+    "guided_backprop": [[*PICTURE, "--precision", "float64"], [*PICTURE, "--unit", "conv1:1", "--threads", "1"]],
+    "compare_rules": [[*PICTURE, "--unit", "relu2"]],
+}
+CASES = [(name, call) for name, calls in CALLS.items() for call in calls]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("inputs")
+    random = np.random.RandomState(0)
+    layers = [Layer("input", "input", shape=[None, None, 3]), Layer("conv1", "conv", filters=4, kernel=3, pad=1),
+              Layer("relu1", "relu"), Layer("pool1", "max_pool", kernel=2), Layer("conv2", "conv", filters=3, kernel=3),
+              Layer("relu2", "relu"), Layer("scores", "global_avg_pool")]
+    weights = {"conv1/weight": random.standard_normal((3, 3, 3, 4)), "conv1/bias": np.zeros(4),
+               "conv2/weight": random.standard_normal((3, 3, 4, 3)), "conv2/bias": np.zeros(3)}
+    preprocessing = {"size": [24, 24], "resize": None, "crop": "none", "channels": "BGR", "range": 1,
+                     "interpolation": "bilinear", "antialias": True, "mean": [.5, .5, .5], "std": [.5, .5, .5]}
+    net = Network(layers, weights, "scores", preprocessing=preprocessing, name="tiny",
+                  labels=[("n01", "cat"), ("n02", "dog"), ("n03", "bird")])
+    save_network(net, path / "tiny.h5")
+    Image.fromarray(random.randint(0, 256, (30, 40, 3)).astype(np.uint8)).save(path / "a.png")
+    return path
+
+
+@pytest.mark.parametrize("name, call", CASES, ids=[f"{name} {' '.join(call)}" for name, call in CASES])
+def test_figure_arrays_and_json(name, call, folder, tmp_path, capsys):
+    argv = [str(folder / word[1:]) if word.startswith("@") else word for word in call]
+    png, npz = tmp_path / "out.png", tmp_path / "out.npz"
+    status = commandline.main([name.replace("_", "-"), *argv, "--network", str(folder / "tiny.h5"), "-o", str(png),
+                               "--raw", str(npz), "--json"])
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    rows = json.loads(out)
+    assert len(rows) == 1 and rows[0]["technique"] == name
+    assert ("image" in rows[0]) == (name != "filters")
+    with Image.open(png) as image:
+        recipe = json.loads(image.text["minivis"])
+        assert min(image.size) > 100 and np.ptp(np.asarray(image.convert("L"))) > 100
+    assert recipe["technique"] == name and recipe["network"]["weights"] and recipe["versions"]["minivis"]
+    with np.load(npz, allow_pickle=False) as arrays:
+        assert json.loads(str(arrays["recipe"])) == recipe
+        numbers = [arrays[key] for key in arrays.files if arrays[key].dtype.kind == "f"]
+    assert numbers and all(np.isfinite(a).all() for a in numbers) and any(a.any() for a in numbers)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npz", "out.png"]
+
+
+def test_options_reach_the_technique(folder, tmp_path):
+    """What the command line writes is what the function returns."""
+    from minivis import image
+    from minivis.loading import load_network
+    from minivis.techniques.unit_gradient import unit_gradient
+    npz = tmp_path / "x.npz"
+    assert commandline.main(["unit-gradient", str(folder / "a.png"), "relu1:2", "--positions", "all", "--rule",
+                             "guided", "--network", str(folder / "tiny.h5"), "-o", str(tmp_path / "x.png"),
+                             "--raw", str(npz),
+                             "-q"]) == 0
+    wanted = unit_gradient(load_network(folder / "tiny.h5"), image.read(folder / "a.png"), "relu1:2", positions="all",
+                           rule="guided")
+    with np.load(npz) as arrays:
+        assert wanted.values.any() and np.array_equal(arrays["values"], wanted.values)
+        assert json.loads(str(arrays["recipe"])) == wanted.recipe
+
+
+def test_several_pictures_go_to_a_folder_named_after_them(folder, tmp_path):
+    (tmp_path / "b.png").write_bytes((folder / "a.png").read_bytes())
+    out = tmp_path / "out"
+    assert commandline.main(["activations", str(folder / "a.png"), str(tmp_path / "b.png"), "--network",
+                             str(folder / "tiny.h5"), "-o", str(out), "--raw", str(out), "-q"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.activations.npz", "a.activations.png", "b.activations.npz",
+                                                     "b.activations.png"]
+
+
+@pytest.mark.parametrize("name", techniques.TECHNIQUES)
+def test_help_of_every_technique_names_its_options(name, capsys):
+    assert commandline.main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--network" in text and "usage: minivis " + name.replace("_", "-") in text
