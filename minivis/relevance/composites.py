@@ -13,7 +13,7 @@ RULES = {       # name: (maker of the rule, how many numbers it takes)
     "z_plus": (lrp.z_plus, 0), "z_box": (None, 0), "w_square": (lrp.w_square, 0), "flat": (lrp.flat, 0),
 }
 
-PRESETS = {     # name: (rule of dense layers, of convolutions, of the layer that reads the picture or None: as the rest)
+PRESETS = {     # name: (rule of dense layers, of convolutions, of the layer that reads the picture; None: as the rest)
     "epsilon": ("epsilon", "epsilon", None),
     "gamma": ("gamma", "gamma", None),
     "z_plus": ("z_plus", "z_plus", None),

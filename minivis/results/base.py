@@ -11,6 +11,11 @@ from ..figures import Panel, figure, number
 from ..files import atomic_write, check_folder
 from ..provenance import canonical, jsonable
 
+SPELT = {"lrp": "Layer-wise relevance propagation", "deeplift": "DeepLIFT", "cam": "Class activation map",
+         "gradcam": "Grad-CAM", "gradcam_plus_plus": "Grad-CAM++", "xgradcam": "XGrad-CAM", "layercam": "LayerCAM",
+         "scorecam": "Score-CAM", "ablation_cam": "Ablation-CAM", "eigencam": "Eigen-CAM", "smoothgrad": "SmoothGrad",
+         "guided_gradcam": "Guided Grad-CAM", "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
+
 
 @dataclass(eq=False)
 class Result:
@@ -54,6 +59,8 @@ class Result:
     def technique(self):
         """The technique's name for people: `guided_backprop` -> "Guided backprop"."""
         name = self.recipe.get("technique") or type(self).__name__
+        if name in SPELT:
+            return SPELT[name]
         return (name[:1].upper() + name[1:]).replace("_", " ").replace("-", " ")
 
     def network_line(self):

@@ -3,6 +3,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..centres import centres, over_picture
 from ..errors import MinivisError
 from ..objectives import class_scores
 from ..ops.resample import resize_matrix
@@ -66,22 +67,19 @@ def enlarge(net, a, layer, size, how="centres"):
     half_pixel    resized edge to edge
     nearest       edge to edge, every pixel has the value of its nearest place
     """
-    rows, columns = (upsampling(net, layer, size, axis, a.shape[axis], how) for axis in (0, 1))
+    if how == "centres" and field(net, layer, tuple(size)).size is not None:
+        return over_picture(a, centres(net, layer, a.shape, tuple(size)), size)
+    align = "corners" if how == "corners" else "half_pixel"      # where every place sees everything there are no centres
+    method = "nearest" if how == "nearest" else "bilinear"
+    rows, columns = (resize_matrix(a.shape[i], size[i], method, align, antialias=False) for i in (0, 1))
     return (rows @ a.astype(np.float64) @ columns.T).astype(a.dtype)
 
 
-def upsampling(net, layer, size, axis, places, how):
-    """The matrix (pixels, places) of `enlarge` along one axis."""
-    if how == "centres":
-        seen = field(net, layer, tuple(size))
-        if seen.size is not None:
-            centre = seen.start[axis] + (seen.size[axis] - 1) / 2
-            at = np.clip((np.arange(size[axis]) - centre) / float(seen.stride[axis]), 0, places - 1)
-            return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(places)))
-        how = "half_pixel"      # a layer that sees the whole picture from every place has no centres
-    align = "corners" if how == "corners" else "half_pixel"
-    method = "nearest" if how == "nearest" else "bilinear"
-    return resize_matrix(places, size[axis], method, align, antialias=False)
+def strongest_channels(a, count):
+    """Numbers, rising, of the `count` channels of a (h, w, K) with the largest activations; count 0: of all."""
+    if count < 0:
+        raise MinivisError(f"channels {count} must be at least 0, which means all")
+    return np.sort(np.argsort(-a.max(axis=(0, 1)), kind="stable")[:count or None])
 
 
 def weighted(a, weights):

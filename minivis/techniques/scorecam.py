@@ -4,18 +4,18 @@ import numpy as np
 from ..objectives import Score
 from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
-from .cams import Upsample, enlarge, finish, view, weighted
+from .cams import Upsample, enlarge, finish, strongest_channels, view, weighted
 from .common import Positions, recipe
 from .sampling import host, scores
 
 
 def scorecam(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
-             positions: Positions = "strongest", score: Score = "logit", layer: Layer | None = None,
+             positions: Positions = "strongest", score: Score = "logit", layer: Layer | None = None, channels: int = 0,
              upsample: Upsample = "centres", relu: bool = True, memory=None, monitor=None) -> Attribution:
     """Channels weighted by the score of the picture masked with each of them: no gradient is used.
 
     w = softmax over k of S(x * mask_k), mask_k the channel, enlarged and scaled to 0..1.
-    Wang et al. 2020, arXiv:1910.01279. The paper subtracts the score of an empty picture, which the softmax does not see.
+    Wang et al. 2020, arXiv:1910.01279. That the paper subtracts an empty picture's score leaves the softmax as it is.
 
     values (H, W), at least 0 unless relu is off.
     Caution: the softmax gives nearly all the weight to the few channels of highest score.
@@ -25,24 +25,25 @@ def scorecam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
     score     logit, or prob / logprob after the softmax
     layer     whose channels make the map; none means the last one with places below the class scores
+    channels  weigh only so many of them, those with the largest activations, and drop the rest; 0 means all
     upsample  how places become pixels: by receptive-field centres, or as a resized picture (corners: aligned by the
               corner pixels' centres, half_pixel: by the edges, nearest)
     relu      cut off what is below 0: what speaks against the target
     """
     v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score,
              needs_grad=False)
-    how = recipe(scorecam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer,
+    how = recipe(scorecam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer, channels=channels,
                  upsample=upsample, relu=relu)
-    clean = host(v.x.data)[0]
+    a, clean = v.a[:, :, strongest_channels(v.a, channels)], host(v.x.data)[0]
 
     def masked(k):
-        return clean * mask(enlarge(net, v.a[:, :, k], v.layer, clean.shape[:2], upsample))[:, :, None]
+        return clean * mask(enlarge(net, a[:, :, k], v.layer, clean.shape[:2], upsample))[:, :, None]
 
-    after = scores(net, v.start, masked, v.a.shape[2], clean.shape, memory, monitor)
+    after = scores(net, v.start, masked, a.shape[2], clean.shape, memory, monitor)
     share = np.exp(after - after.max())
     share /= share.sum()
-    return finish(net, v, weighted(v.a, share), upsample, relu, how, "Score-CAM: channels weighted by masked score",
-                  [f"{v.a.shape[2]} masked pictures; scores from {after.min():.4g} to {after.max():.4g}."])
+    return finish(net, v, weighted(a, share), upsample, relu, how, "Score-CAM: channels weighted by masked score",
+                  [f"{a.shape[2]} masked pictures; scores from {after.min():.4g} to {after.max():.4g}."])
 
 
 def mask(values):
