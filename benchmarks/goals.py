@@ -32,8 +32,10 @@ GOALS = [
 
 
 def measured(goal, result):
-    """The ratio that a result holds for a goal, or None."""
+    """The ratio that a result holds for a goal, or None (not measured, or the machine was disturbed)."""
     engines = result["cases"].get(goal.case, {}).get("engines", {})
+    if goal.quantity == "time" and result["cases"].get(goal.case, {}).get("disturbed"):
+        return None                     # other programs ran: such a ratio proves nothing
     which = "median" if goal.quantity == "time" else "peak_mb"
     return ratio(engines.get("ours"), engines.get(RIVAL), which)
 

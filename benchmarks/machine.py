@@ -1,8 +1,10 @@
 """The machine a result was measured on."""
+import contextlib
 import os
 import platform
 import re
 import sys
+import time
 
 TELLING = re.compile(r"sse4_2|avx|fma|f16c|amx|neon|asimd|sve")
 
@@ -43,3 +45,40 @@ def _memory_gb():
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def busy_seconds():
+    """CPU seconds that this machine has spent on anything since it started, or None where /proc does not say."""
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, file.readline().split()[1:])
+        return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
+
+
+def process_seconds(pids):
+    """CPU seconds that these processes have used; one that has ended counts as none."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+class Others:
+    """How many cores programs other than `pids` keep busy, from one call to the next. 0 where it cannot be told."""
+
+    def __init__(self, pids):
+        self.pids = pids
+        self.before = self._now()
+
+    def _now(self):
+        busy = busy_seconds()
+        return time.monotonic(), None if busy is None else busy - process_seconds(self.pids)
+
+    def cores(self):
+        (start, spent), (end, spent_now) = self.before, self._now()
+        self.before = end, spent_now
+        return 0.0 if spent is None or end <= start else max(0.0, (spent_now - spent) / (end - start))

@@ -1,6 +1,7 @@
 """One run of the benchmark: workers alive side by side, each case checked, timed in rounds, weighed."""
 import contextlib
 import datetime
+import os
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ FLOAT64_GFLOP = 400             # cases above this are checked against float32: 
 TURN_SECONDS, MOST_CALLS = 0.2, 10      # an engine's turn in a round: calls for about so long
 CASE_SECONDS = 90               # rounds are cut to what fits in here, but not below LEAST_ROUNDS
 LEAST_ROUNDS, MOST_ATTEMPTS = 3, 3      # attempts: so many times the rounds asked for, if rounds are disturbed
+CALIBRATIONS_AT_START = 10
 REST = 0.02                     # between turns: thread pools that spin after their work go to sleep
 
 
@@ -39,6 +41,7 @@ class Session:
         self.peak_gflops = 0.0
         self.stack = contextlib.ExitStack()
         self.written = {}       # networks on disk
+        self.raw = {}           # every round of every case
         self.known = {}         # the reference's answers to the present case
 
     def __enter__(self):
@@ -46,6 +49,8 @@ class Session:
         self.calibrator = self.stack.enter_context(Process(None, self.threads))
         for name in self.wanted:
             self._start(name)
+        for _ in range(CALIBRATIONS_AT_START):
+            self._calibrate()
         return self
 
     def __exit__(self, *exception):
@@ -72,6 +77,7 @@ class Session:
         for case in cases:
             say(f"{case.name}")
             result["cases"][case.name] = self.run_case(case)
+        self._settle(result["cases"])
         result["machine"]["numpy_gemm_gflops"] = round(self.peak_gflops, 1)
         result["calibration"] = {"best": min(self.calibrations, default=None), "limit": stats.DISTURBED,
                                  "count": len(self.calibrations)}
@@ -194,20 +200,31 @@ class Session:
         turn = sum(first.values()) * (calls + 1) + REST * len(names)
         rounds = min(self.rounds, max(LEAST_ROUNDS, int(CASE_SECONDS / turn)))
         samples, around = {name: [] for name in names}, []
+        pids = [os.getpid()] + [p.process.pid for p in [self.calibrator, *self.workers.values(),
+                                                        *self.references.values()]]
+        others = machine.Others(pids)
         while len(around) < rounds * MOST_ATTEMPTS:
             start = len(around) % len(names)
             before = self._calibrate()
             for name in names[start:] + names[:start]:
                 time.sleep(REST)
                 samples[name].append(stats.median(self.workers[name].ask("time", calls=calls)["seconds"]))
-            around.append((before, self._calibrate()))
+            around.append((before, self._calibrate(), others.cores()))
             if sum(stats.calm(around, min(self.calibrations))) >= rounds:
                 break
-        kept, dropped, disturbed = stats.keep_calm(samples, around, min(self.calibrations), LEAST_ROUNDS)
-        record.update(calls=calls, rounds=len(kept[names[0]]), discarded=dropped, disturbed=disturbed)
-        for name, values in kept.items():
-            record["engines"][name].update(stats.summary(values))
-            say(f"  {name}: {stats.median(values) * 1e3:.2f} ms (best {min(values) * 1e3:.2f})")
+        record["calls"] = calls
+        self.raw[record["case"]["name"]] = samples, around
+        for name, values in samples.items():
+            say(f"  {name}: {stats.median(values) * 1e3:.2f} ms (best {min(values) * 1e3:.2f}), all rounds")
+
+    def _settle(self, records):
+        """Choose the calm rounds of every case, by the best calibration of the whole session: known only at its end."""
+        for case, (samples, around) in self.raw.items():
+            kept, dropped, disturbed = stats.keep_calm(samples, around, min(self.calibrations), LEAST_ROUNDS)
+            records[case].update(rounds=len(next(iter(kept.values()))), discarded=dropped, disturbed=disturbed,
+                                 others=[round(cores, 2) for _before, _after, cores in around])
+            for name, values in kept.items():
+                records[case]["engines"][name].update(stats.summary(values))
 
     # ----------------------------------------------------------------------------------------------------- memory
 

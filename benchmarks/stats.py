@@ -2,6 +2,7 @@
 from statistics import median
 
 DISTURBED = 1.15        # a round counts as disturbed if the calibration took so many times its best around it
+OTHERS = 0.1            # or if programs that are not ours kept more than this many cores busy
 
 
 def summary(samples):
@@ -16,17 +17,18 @@ def ratio(ours, rival, which="median"):
     return ours[which] / rival[which]
 
 
-def calm(calibrations, best, limit=DISTURBED):
-    """For each round's (before, after) calibration seconds: was the machine calm on both sides?"""
-    return [max(pair) <= limit * best for pair in calibrations]
+def calm(rounds, best, limit=DISTURBED):
+    """For each round (calibration seconds before, after, cores that others used): was the machine ours alone?"""
+    return [max(before, after) <= limit * best and others <= OTHERS for before, after, others in rounds]
 
 
-def keep_calm(samples, calibrations, best, at_least=3):
-    """-> samples of the calm rounds, how many were dropped, and whether the result is to be trusted.
+def keep_calm(samples, rounds, best, at_least=3):
+    """-> samples of the calm rounds, how many were dropped, and whether fewer than `at_least` were calm.
 
-    samples {engine: [seconds per round]}. With fewer than `at_least` calm rounds all are kept and marked as disturbed.
+    samples {engine: [seconds per round]}. With fewer than `at_least` calm rounds all are kept, and the
+    result is not to be relied on.
     """
-    good = calm(calibrations, best)
+    good = calm(rounds, best)
     if sum(good) < min(at_least, len(good)):
         return samples, 0, True
     return ({name: [s for s, ok in zip(values, good) if ok] for name, values in samples.items()},

@@ -1,10 +1,12 @@
 """The benchmarks: honest statistics, answers checked before times, cases that build, tables where they belong."""
 import json
+import os
+import time
 
 import numpy as np
 import pytest
 
-from benchmarks import check, engines, goals, networks, onnx_file, report, session, stats
+from benchmarks import check, engines, goals, machine, networks, onnx_file, report, session, stats
 from benchmarks.__main__ import main
 from benchmarks.cases import CASES, Case, select
 from benchmarks.engines import Engine, ours
@@ -24,13 +26,52 @@ def test_ratio_is_ours_over_the_rival_and_none_without_both():
 
 
 def test_rounds_with_a_slow_calibration_on_either_side_are_dropped():
-    around = [(1.0, 1.1), (1.0, 1.3), (1.2, 1.0), (1.1, 1.1), (1.0, 1.0)]
+    around = [(1.0, 1.1, 0), (1.0, 1.3, 0), (1.2, 1.0, 0), (1.1, 1.1, 0.05), (1.0, 1.0, 0)]
     kept, dropped, disturbed = stats.keep_calm({"a": [1, 2, 3, 4, 5]}, around, best=1.0)
     assert kept == {"a": [1, 4, 5]} and dropped == 2 and not disturbed
 
 
+def test_rounds_in_which_others_worked_are_dropped_however_fast_the_calibration():
+    assert stats.calm([(1.0, 1.0, 0.0), (1.0, 1.0, 0.8)], best=1.0) == [True, False]
+
+
+def test_work_is_counted_for_the_machine_and_for_the_process():
+    if machine.busy_seconds() is None:
+        pytest.skip("this system has no /proc/stat")
+    before = machine.busy_seconds(), machine.process_seconds([os.getpid()])
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    assert machine.busy_seconds() - before[0] > 0.25
+    assert 0.25 < machine.process_seconds([os.getpid()]) - before[1] < 0.5
+
+
+def test_others_are_what_the_machine_did_beyond_our_processes(monkeypatch):
+    clock = iter([0.0, 2.0])
+    machine_did, we_did = iter([100.0, 103.0]), iter([7.0, 9.0])
+    monkeypatch.setattr(machine.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(machine, "busy_seconds", lambda: next(machine_did))
+    monkeypatch.setattr(machine, "process_seconds", lambda pids: next(we_did))
+    assert machine.Others([1]).cores() == 0.5
+
+
+def test_a_case_that_was_slow_from_the_start_is_judged_by_the_best_calibration_of_the_whole_session():
+    s = session.Session(["ours"])
+    s.calibrations = [2.0, 2.0, 1.0]
+    s.raw = {"early": ({"ours": [5.0, 5.0, 5.0]}, [(2.0, 2.0, 0)] * 3), "late": ({"ours": [3.0]}, [(1.0, 1.0, 0)])}
+    records = {name: {"engines": {"ours": {}}} for name in s.raw}
+    s._settle(records)
+    assert records["early"]["disturbed"] and not records["late"]["disturbed"]
+
+
+def test_a_disturbed_ratio_meets_no_goal():
+    result = example()
+    result["cases"]["vgg16/224b1/gradient"]["disturbed"] = True
+    assert goals.measured(goals.GOALS[0], result) is None
+
+
 def test_too_few_calm_rounds_keep_everything_but_say_so():
-    kept, dropped, disturbed = stats.keep_calm({"a": [1, 2, 3, 4]}, [(1, 1), (2, 1), (1, 2), (3, 3)], best=1.0)
+    kept, dropped, disturbed = stats.keep_calm({"a": [1, 2, 3, 4]}, [(1, 1, 0), (2, 1, 0), (1, 2, 0), (3, 3, 0)], 1.0)
     assert kept == {"a": [1, 2, 3, 4]} and dropped == 0 and disturbed
 
 
