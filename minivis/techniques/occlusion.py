@@ -5,19 +5,23 @@ import numpy as np
 
 from ..batching import split
 from ..errors import MinivisError
+from ..incremental import Incremental
 from ..monitor import SilentMonitor
 from ..objectives import Score, class_scores
 from ..options import Network, Picture, Target
 from ..results import Comparison, Occlusion
 from ..targets import resolve_class
+from ..tensor import Tensor
 from .common import class_dict, look, recipe
 
-Fill = Literal["mean", "zero", "black", "grey", "white", "blur", "noise"]
+Fill = Literal["mean", "zero", "black", "grey", "white", "value", "blur", "noise"]
+Method = Literal["incremental", "naive"]
 BLUR_SIGMA = 10         # pixels: no shape of a patch's size survives it
 
 
 def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = None, size: int = 32, stride: int = 16,
-              fill: Fill = "mean", score: Score = "logit", aggregate: Literal["mean", "sum", "none"] = "mean",
+              fill: Fill = "mean", value: int = 128, score: Score = "logit",
+              aggregate: Literal["mean", "sum", "none"] = "mean", method: Method = "incremental",
               memory=None, seed=0, monitor=None) -> Occlusion | Comparison:
     """Hide a window of the picture, slide it over all positions: where does the score fall, and where does it rise?
 
@@ -32,9 +36,12 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
     size         side of the square window, in pixels of the network's input
     stride       step from window to window, in pixels; windows at the right and bottom edge may be cut off
     fill         what is put there: the picture's mean colour, the network's zero (usually its training set's mean),
-                 black, grey, white, the picture blurred, or noise
+                 black, grey, white, a level, the picture blurred, or noise
+    value        with fill "value": the level, 0 to 255
     score        logit, or prob / logprob after the softmax
     aggregate    a pixel under several windows gets their mean, their sum, or (none) the map has one value per position
+    method       incremental: only what a window can change in each layer is computed again; naive: the whole network.
+                 Both give the same scores, to float rounding; a GPU always computes the whole network
     """
     size, stride = _sides(size, "size"), _sides(stride, "stride")
     seen, x = look(net, picture)
@@ -43,11 +50,12 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
     if clean.ndim != 1:
         raise MinivisError(f"occlusion needs one score per class, but {net.logits_layer} gives {clean.shape}")
     chosen = [resolve_class(net, t)[0] for t in targets] if targets else [int(clean.argmax())]
-    background = filled(net, x, seen, fill, seed)
-    scores = hide_and_score(net, x, background, size, stride, score, memory, monitor)
+    background = filled(net, x, seen, fill, seed, value)
+    hide = hide_incrementally if method == "incremental" and net.device == "cpu" else hide_and_score
+    scores = hide(net, x, background, size, stride, score, memory, monitor)
     positions = tuple(window_starts(x.shape[1 + a], size[a], stride[a]) for a in (0, 1))
-    how = recipe(occlusion, net, seed, targets=targets, size=size, stride=stride, fill=fill, score=score,
-                 aggregate=aggregate)
+    how = recipe(occlusion, net, seed, targets=targets, size=size, stride=stride, fill=fill, value=value,
+                 score=score, aggregate=aggregate, method=method)
     results = []
     for index in chosen:
         change = clean[index] - scores[:, :, index]
@@ -64,7 +72,7 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
 
 
 FILLS = {"mean": "the picture's mean colour", "zero": "the network's zero", "black": "black", "grey": "grey",
-         "white": "white", "blur": "the blurred picture", "noise": "noise"}
+         "white": "white", "value": "one level", "blur": "the blurred picture", "noise": "noise"}
 
 
 def hide_and_score(net, x, background, size, stride, score="logit", memory=None, monitor=None):
@@ -88,6 +96,20 @@ def hide_and_score(net, x, background, size, stride, score="logit", memory=None,
     return np.concatenate(rows).reshape(len(tops), len(lefts), -1)
 
 
+def hide_incrementally(net, x, background, size, stride, score="logit", memory=None, monitor=None):
+    """As hide_and_score, but only what each window changes is computed again (minivis.incremental)."""
+    H, W = x.shape[1:3]
+    tops, lefts = window_starts(H, size[0], stride[0]), window_starts(W, size[1], stride[1])
+    boxes = [(top, left, min(top + size[0], H), min(left + size[1], W)) for top in tops for left in lefts]
+
+    def content(i):
+        top, left, bottom, right = boxes[i]
+        return background[0, top:bottom, left:right]
+
+    logits = Incremental(net, x, net.logits_layer).run_all(boxes, content, memory, monitor)
+    return class_scores(Tensor(logits), score).numpy().reshape(len(tops), len(lefts), -1)
+
+
 def window_starts(length, size, stride):
     """First pixels of the windows along one side: every stride until the far edge is covered; the last may overhang."""
     count = -(-max(0, length - size) // stride) + 1
@@ -104,7 +126,7 @@ def spread(change, positions, size, shape, mean):
     return total / np.maximum(cover, 1) if mean else total      # pixels between windows (stride > size) stay 0
 
 
-def filled(net, x, seen, fill, seed):
+def filled(net, x, seen, fill, seed=0, value=128):
     """(1, H, W, C): the whole picture in the filling, from which windows are cut."""
     if fill == "zero":
         return x * 0
@@ -113,7 +135,9 @@ def filled(net, x, seen, fill, seed):
     if fill == "blur":
         from ..ops import gaussian_blur
         return gaussian_blur(x, BLUR_SIGMA).data
-    levels = {"black": 0, "grey": 128, "white": 255}
+    levels = {"black": 0, "grey": 128, "white": 255, "value": value}
+    if not 0 <= value <= 255:
+        raise MinivisError(f"value {value} is no level of a picture: 0 to 255")
     if fill in levels:
         picture = np.full_like(seen.picture, levels[fill])
     elif fill == "noise":

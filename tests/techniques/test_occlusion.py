@@ -80,7 +80,7 @@ def test_a_small_budget_makes_small_batches(conv_net, picture, monkeypatch):
     net, seen = conv_net(), []
     monkeypatch.setattr(type(net), "__call__", lambda self, x, *a, call=type(net).__call__, **k: (
         seen.append(len(x.data if hasattr(x, "data") else x)), call(self, x, *a, **k))[1])
-    occlusion(net, picture, size=3, stride=2, memory=1)
+    occlusion(net, picture, size=3, stride=2, memory=1, method="naive")
     assert set(seen) == {1} and len(seen) == 1 + 6 * 5
 
 
@@ -131,3 +131,14 @@ def test_the_clean_picture_is_what_nothing_hidden_gives(conv_net, picture):
 def test_impossible_windows_and_classes_are_refused(conv_net, picture, wrong):
     with pytest.raises(MinivisError):
         occlusion(conv_net(), picture, **wrong)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("size, stride", [(3, 2), (5, 1), (1, 4), (11, 7)])
+def test_incremental_and_naive_occlusion_are_equal(conv_net, picture, fill, size, stride):
+    net = conv_net(bias=0.1)
+    naive, fast = (occlusion(net, picture, size=size, stride=stride, fill=fill, value=40, method=method)
+                   for method in ("naive", "incremental"))
+    assert np.ptp(naive.scores) > 0
+    assert np.abs(naive.scores - fast.scores).max() < 1e-12
+    assert np.abs(naive.values - fast.values).max() < 1e-12
