@@ -5,19 +5,20 @@ Not of threads, batch or memory: then results would change with them. The number
 """
 from typing import NamedTuple
 
+PICTURE_CHANNELS = 4        # up to this many, a pixel's channels are too few for a vector: direct.py
 FEWEST_CHANNELS = 12        # below, most lanes of Winograd's transforms would carry padding
 
 
 class Algorithm(NamedTuple):
-    """name: "winograd" (tile 2 or 4) or "direct" (tile 0)."""
+    """name: "winograd" (tile 2 or 4), "picture" (direct.py: few input channels) or "direct" (general.py)."""
     name: str
     tile: int
 
     def __str__(self):
-        return f"Winograd F({self.tile}x{self.tile},3x3)" if self.tile else "direct"
+        return f"Winograd F({self.tile}x{self.tile},3x3)" if self.tile else self.name
 
 
-DIRECT = Algorithm("direct", 0)
+DIRECT, PICTURE = Algorithm("direct", 0), Algorithm("picture", 0)
 
 
 def algorithm(out_size, w_shape, stride, pad, dilation, groups, precision="float32", dtype="float32"):
@@ -26,6 +27,8 @@ def algorithm(out_size, w_shape, stride, pad, dilation, groups, precision="float
     It serves the forward pass and, with the sizes of the input in the place of the output's, the input gradient.
     """
     kh, kw, C, K = w_shape
+    if C <= PICTURE_CHANNELS and groups == 1 and tuple(dilation) == (1, 1) and str(dtype) == "float32":
+        return PICTURE
     suits = (kh, kw) == (3, 3) and tuple(stride) == (1, 1) == tuple(dilation) and groups == 1 and max(pad) <= 2
     if not suits or precision != "float32" or str(dtype) != "float32" or min(C, K) < FEWEST_CHANNELS:
         return DIRECT

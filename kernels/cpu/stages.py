@@ -9,7 +9,7 @@ Gradients travel between stages as plain (N, H, W, K) arrays. Where a stage ends
 import numpy as np
 
 from .. import reference
-from . import choice, general, pooling, winograd
+from . import choice, direct, general, pooling, winograd
 from .decisions import RULES, Decisions
 
 
@@ -25,7 +25,7 @@ class WinogradStage:
         self.x_shape = x_shape
         self.y_shape = (x_shape[0], H // 2, W // 2, w.shape[3]) if pool else (x_shape[0], H, W, w.shape[3])
         self.full = (x_shape[0], H, W, w.shape[3])
-        self.w = _padded(shared, w)
+        self.w = _kept(shared, w, "winograd", winograd.pad_weights)
         self.bias = winograd.pad_bias(np.zeros(w.shape[3], np.float32) if b is None else b)
 
     def forward(self, x, y, keep):
@@ -55,6 +55,33 @@ class WinogradStage:
     def __str__(self):
         return (f"Winograd F({self.tile}x{self.tile},3x3)" + (" + ReLU" if self.relu else "")
                 + (" + 2x2 max pooling" if self.pool else ""))
+
+
+class PictureStage:
+    """A convolution from few channels, + bias, and perhaps ReLU."""
+    pool = False
+
+    def __init__(self, x_shape, step, weight, relu, shared):
+        w, b = weight
+        self.relu, self.x_shape, self.w_shape = relu, x_shape, w.shape
+        self.stride, self.pad = step.settings["stride"], step.settings["pad"]
+        self.y_shape = (x_shape[0], *reference._output_shape(x_shape, w.shape[:2], self.stride, self.pad), w.shape[3])
+        self.panels = _kept(shared, w, "panels", direct.pack_forward)
+        self.back_panels = _kept(shared, w, "gradient panels", direct.pack_gradient)
+        self.bias = direct.pack_bias(b, w.shape[3])
+
+    def forward(self, x, y, keep):
+        kept = Decisions(self.y_shape, "bits") if self.relu else None
+        direct.forward(x, self.w_shape, self.panels, self.bias, y, self.stride, self.pad, kept)
+        return kept
+
+    def backward(self, dy, kept, dx, below, rule):
+        direct.backward_input(dy, self.w_shape, self.back_panels, dx, self.stride, self.pad)
+        if below is not None:
+            below.pull(dx, rule, dx)
+
+    def __str__(self):
+        return f"direct {self.w_shape[0]}x{self.w_shape[1]} from few channels" + (" + ReLU" if self.relu else "")
 
 
 class DirectStage:
@@ -167,6 +194,8 @@ def _convolution(shape, step, weight, relu, pool, precision, shared):
     out = reference._output_shape(shape, w.shape[:2], settings["stride"], settings["pad"], settings["dilation"])
     forward = choice.algorithm(out, w.shape, precision=precision, **settings)
     backward = choice.algorithm(shape[1:3], w.shape, precision=precision, **settings)
+    if forward is choice.PICTURE:
+        return PictureStage(shape, step, weight, relu, shared)
     if forward is choice.DIRECT or backward is choice.DIRECT:
         return DirectStage(shape, step, weight, relu, precision)
     pool = bool(pool) and settings["pad"][0] == settings["pad"][2] == 1 and min(out) >= 2 and (
@@ -189,12 +218,12 @@ def _check(shape, w, step):
                          f"{w.shape[2] * step.settings['groups']}")
 
 
-def _padded(shared, w):
-    """The weights in whole vectors; a copy is made once per weight array."""
-    key = (id(w), "winograd")
+def _kept(shared, w, purpose, make):
+    """make(w), once per weight array; w itself where there is nothing to make."""
+    key = (id(w), purpose)
     if key not in shared:
-        padded = winograd.pad_weights(w)
-        if padded is w:
+        made = make(w)
+        if made is w:
             return w
-        shared[key] = (padded, w)       # w is held so that no other array can take its id
+        shared[key] = (made, w)         # w is held so that no other array can take its id
     return shared[key][0]
