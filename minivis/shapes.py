@@ -14,7 +14,7 @@ from .ops.geometry import padding, pair
 def infer_shapes(table, shape=None, *, start=None, names=None):
     """{layer: shape} of the layers `names` (in order; None: all), given the shape of `start` (None: of the input)."""
     start = table.layers[0].name if start is None else start
-    shapes = {start: table.layers[0]["shape"] if shape is None else tuple(shape)}
+    shapes = {start: tuple(table.layers[0]["shape"] if shape is None else shape)}
     for name in table.names if names is None else names:
         if name != start:
             layer = table[name]

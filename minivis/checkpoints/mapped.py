@@ -42,6 +42,8 @@ class MappedFile:
         count = math.prod(shape)
         self._check(start, count * dtype.itemsize)
         if count == 0:
+            if math.prod(size for size in shape if size) > 1 << 40:
+                raise WeightFileError(f"{self.path}: describes an array of impossible shape {tuple(shape)}")
             return np.zeros(shape, dtype)
         return np.frombuffer(self.map, dtype, count, self.start + start).reshape(shape)
 

@@ -5,6 +5,7 @@ Stream: five pickles (magic number, protocol 1001, system, object, storage keys)
 the raw numbers. Nothing in either is executed: pickle_machine.py.
 """
 
+import math
 import struct
 import zipfile
 
@@ -59,8 +60,7 @@ def _read_zip(mapped):
     value, _ = interpret(_all(member("data.pkl")))
 
     def storage(ref):
-        part = member(f"data/{ref.key}")
-        dtype = np.dtype(DTYPES[ref.kind])
+        part, dtype = member(f"data/{ref.key}"), _dtype(ref)
         if part.size != ref.count * dtype.itemsize:
             raise Refused(f"storage {ref.key} has {part.size} bytes, not {ref.count} of {dtype.itemsize}")
         return part.array(0, dtype, (ref.count,))
@@ -105,7 +105,7 @@ def _read_stream(mapped):
         if key not in places or key in arrays:
             raise Refused(f"storage {key} is there twice or belongs to no tensor")
         count, = struct.unpack("<q", mapped.bytes(at, 8))
-        dtype = np.dtype(DTYPES.get(places[key].kind, "u1"))
+        dtype = _dtype(places[key])
         if count != places[key].count:
             raise Refused(f"storage {key} has {count} numbers, not {places[key].count}")
         arrays[key] = mapped.array(at + 8, dtype, (count,))
@@ -132,13 +132,20 @@ def _collect(value, prefix, tensors, depth):
             _collect(item, f"{prefix}.{key}" if prefix else str(key), tensors, depth + 1)
 
 
+def _dtype(ref):
+    if ref.kind not in DTYPES:
+        raise Refused(f"it has a tensor of type {ref.kind}, which is not read")
+    return np.dtype(DTYPES[ref.kind])
+
+
 def _array(tensor, storages):
     """The strided view; every index lies inside the storage."""
     ref, offset, shape, stride = tensor
-    if ref.kind not in DTYPES:
-        raise Refused(f"has a tensor of type {ref.kind}, which is not read")
+    dtype = _dtype(ref)
     if 0 in shape:
-        return np.zeros(shape, np.float32)
+        if math.prod(size for size in shape if size) > 1 << 40:
+            raise Refused(f"it has a tensor of impossible shape {shape}")
+        return np.zeros(shape, dtype)
     end = offset + sum((size - 1) * step for size, step in zip(shape, stride)) + 1
     if end > ref.count:
         raise Refused(f"a tensor of shape {shape} reaches outside its storage ({end} of {ref.count})")
