@@ -85,9 +85,9 @@ class Standardize(Op):
 
     def forward(self, x, scale=None, shift=None):
         _check(self.kind, x, scale=scale, shift=shift)
-        mean = x.mean(axis=self.axes, keepdims=True)
+        mean = _mean(x, self.axes)
         z = x - mean
-        var = (z * z).mean(axis=self.axes, keepdims=True)
+        var = _mean(z * z, self.axes)
         self.inverse = 1 / kernels.xp(x).sqrt(var + self.eps)
         z *= self.inverse
         self.mean, self.var = mean.squeeze(self.axes), var.squeeze(self.axes)
@@ -99,7 +99,7 @@ class Standardize(Op):
         dx = None
         if self.needs[0]:
             dz = dy if self.scale is None else dy * self.scale
-            along = dz.mean(axis=self.axes, keepdims=True), (dz * self.z).mean(axis=self.axes, keepdims=True)
+            along = _mean(dz, self.axes), _mean(dz * self.z, self.axes)
             dx = (dz - along[0] - self.z * along[1]) * self.inverse
         dscale = _per_channel(dy * self.z) if len(self.needs) > 1 and self.needs[1] else None
         dshift = _per_channel(dy) if len(self.needs) > 2 and self.needs[2] else None
@@ -138,6 +138,15 @@ def _check(op, x, **per_channel):
 
 def _per_channel(dy):
     return dy.sum(axis=tuple(range(dy.ndim - 1)))
+
+
+def _mean(x, axes):
+    """The mean along axes, kept as axes of size 1, summed in float64.
+
+    NumPy adds up the positions of a channels-last array one after the other, so a float32 sum over a large picture
+    would be wrong in its fourth digit, and a style network's picture by a tenth of a grey level.
+    """
+    return x.mean(axis=axes, keepdims=True, dtype=float).astype(x.dtype)
 
 
 def lrn(x, size=5, alpha=1e-4, beta=0.75, k=1.0, per_size=True):

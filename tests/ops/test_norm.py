@@ -98,3 +98,10 @@ def test_frozen_normalisation_keeps_no_activation(x):
     t = Tensor(x, needs_grad=True)
     assert ops.batch_norm(t, SCALE, SHIFT, SHIFT, SCALE**2).op.normal is None
     assert ops.scale(t, SCALE).op.x is None
+
+
+@pytest.mark.parametrize("op", [ops.instance_norm, lambda x: ops.batch_norm_train(x)[0]])
+def test_means_of_large_float32_pictures_are_as_good_as_float64s(op):
+    """400 x 500 positions far from zero: summed one after the other in float32 they would be off by 1e-4."""
+    x = (10 + np.random.default_rng(0).standard_normal((1, 400, 500, 2))).astype(np.float32)
+    np.testing.assert_allclose(op(x).data, op(x.astype(np.float64)).data, atol=1e-5)
