@@ -79,7 +79,7 @@ class Session:
             result["cases"][case.name] = self.run_case(case)
         self._settle(result["cases"])
         result["machine"]["numpy_gemm_gflops"] = round(self.peak_gflops, 1)
-        result["calibration"] = {"best": min(self.calibrations, default=None), "limit": stats.DISTURBED,
+        result["calibration"] = {"best": min(self.calibrations), "usual": stats.normal(self.calibrations), "limit": stats.DISTURBED,
                                  "count": len(self.calibrations)}
         return result
 
@@ -210,7 +210,7 @@ class Session:
                 time.sleep(REST)
                 samples[name].append(stats.median(self.workers[name].ask("time", calls=calls)["seconds"]))
             around.append((before, self._calibrate(), others.cores()))
-            if sum(stats.calm(around, min(self.calibrations))) >= rounds:
+            if sum(stats.calm(around, stats.normal(self.calibrations))) >= rounds:
                 break
         record["calls"] = calls
         self.raw[record["case"]["name"]] = samples, around
@@ -218,9 +218,9 @@ class Session:
             say(f"  {name}: {stats.median(values) * 1e3:.2f} ms (best {min(values) * 1e3:.2f}), all rounds")
 
     def _settle(self, records):
-        """Choose the calm rounds of every case, by the best calibration of the whole session: known only at its end."""
+        """Choose the calm rounds of every case, by the usual calibration of the whole session: known only at its end."""
         for case, (samples, around) in self.raw.items():
-            kept, dropped, disturbed = stats.keep_calm(samples, around, min(self.calibrations), LEAST_ROUNDS)
+            kept, dropped, disturbed = stats.keep_calm(samples, around, stats.normal(self.calibrations), LEAST_ROUNDS)
             records[case].update(rounds=len(next(iter(kept.values()))), discarded=dropped, disturbed=disturbed,
                                  others=[round(cores, 2) for _before, _after, cores in around])
             for name, values in kept.items():

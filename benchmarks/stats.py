@@ -1,7 +1,7 @@
 """The few statistics that are quoted, and which rounds are fit to quote."""
 from statistics import median
 
-DISTURBED = 1.15        # a round counts as disturbed if the calibration took so many times its best around it
+DISTURBED = 1.15        # a round counts as disturbed if the calibration took so many times its usual time
 OTHERS = 0.1            # or if programs that are not ours kept more than this many cores busy
 
 
@@ -17,18 +17,25 @@ def ratio(ours, rival, which="median"):
     return ours[which] / rival[which]
 
 
-def calm(rounds, best, limit=DISTURBED):
+def normal(calibrations):
+    """Seconds that a calibration takes on this machine undisturbed: its lower quartile, because the best alone is luck;
+    but near the best, because more than three quarters of a session may have been disturbed."""
+    ordered = sorted(calibrations)
+    return min(ordered[len(ordered) // 4], DISTURBED * ordered[0])
+
+
+def calm(rounds, usual, limit=DISTURBED):
     """For each round (calibration seconds before, after, cores that others used): was the machine ours alone?"""
-    return [max(before, after) <= limit * best and others <= OTHERS for before, after, others in rounds]
+    return [max(before, after) <= limit * usual and others <= OTHERS for before, after, others in rounds]
 
 
-def keep_calm(samples, rounds, best, at_least=3):
+def keep_calm(samples, rounds, usual, at_least=3):
     """-> samples of the calm rounds, how many were dropped, and whether fewer than `at_least` were calm.
 
     samples {engine: [seconds per round]}. With fewer than `at_least` calm rounds all are kept, and the
     result is not to be relied on.
     """
-    good = calm(rounds, best)
+    good = calm(rounds, usual)
     if sum(good) < min(at_least, len(good)):
         return samples, 0, True
     return ({name: [s for s, ok in zip(values, good) if ok] for name, values in samples.items()},

@@ -27,12 +27,12 @@ def test_ratio_is_ours_over_the_rival_and_none_without_both():
 
 def test_rounds_with_a_slow_calibration_on_either_side_are_dropped():
     around = [(1.0, 1.1, 0), (1.0, 1.3, 0), (1.2, 1.0, 0), (1.1, 1.1, 0.05), (1.0, 1.0, 0)]
-    kept, dropped, disturbed = stats.keep_calm({"a": [1, 2, 3, 4, 5]}, around, best=1.0)
+    kept, dropped, disturbed = stats.keep_calm({"a": [1, 2, 3, 4, 5]}, around, usual=1.0)
     assert kept == {"a": [1, 4, 5]} and dropped == 2 and not disturbed
 
 
 def test_rounds_in_which_others_worked_are_dropped_however_fast_the_calibration():
-    assert stats.calm([(1.0, 1.0, 0.0), (1.0, 1.0, 0.8)], best=1.0) == [True, False]
+    assert stats.calm([(1.0, 1.0, 0.0), (1.0, 1.0, 0.8)], usual=1.0) == [True, False]
 
 
 def test_work_is_counted_for_the_machine_and_for_the_process():
@@ -55,7 +55,7 @@ def test_others_are_what_the_machine_did_beyond_our_processes(monkeypatch):
     assert machine.Others([1]).cores() == 0.5
 
 
-def test_a_case_that_was_slow_from_the_start_is_judged_by_the_best_calibration_of_the_whole_session():
+def test_a_case_that_was_slow_from_the_start_is_judged_by_the_calibrations_of_the_whole_session():
     s = session.Session(["ours"])
     s.calibrations = [2.0, 2.0, 1.0]
     s.raw = {"early": ({"ours": [5.0, 5.0, 5.0]}, [(2.0, 2.0, 0)] * 3), "late": ({"ours": [3.0]}, [(1.0, 1.0, 0)])}
@@ -68,6 +68,11 @@ def test_a_disturbed_ratio_meets_no_goal():
     result = example()
     result["cases"]["vgg16/224b1/gradient"]["disturbed"] = True
     assert goals.measured(goals.GOALS[0], result) is None
+
+
+def test_the_usual_calibration_is_no_lucky_one_and_no_disturbed_one():
+    assert stats.normal([0.9, 1.0, 1.0, 1.02, 1.1, 2.0, 1.0, 1.0]) == 1.0
+    assert stats.normal([1.0, 3.0, 3.0, 3.0, 3.0, 3.0]) == stats.DISTURBED
 
 
 def test_too_few_calm_rounds_keep_everything_but_say_so():
