@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from minivis import golden
-from minivis.kernels import reference
+from minivis.golden.decisions import decided
 from minivis.techniques.classify import classify
 from minivis.techniques.compare_rules import compare_rules
 from minivis.techniques.deconvnet import deconvnet
@@ -89,7 +89,7 @@ def test_float32_backward_with_the_decisions_of_float64_is_within_1e5(case, rule
     net = net64.with_precision("float32")
     x = net64.preprocess(arrays["picture"])
     values = net64(x, layers=net64.table.names)
-    rules = decided(net64, {name: value.numpy() for name, value in values.items()}, rule)
+    rules = decided(net64, net.logits_layer, {name: value.numpy() for name, value in values.items()}, rule)
     x = Tensor(x.astype(np.float32), needs_grad=True)
     logits = net(x, keep="inputs")[net.logits_layer]
     seed = np.zeros(logits.shape, np.float32)
@@ -97,24 +97,3 @@ def test_float32_backward_with_the_decisions_of_float64_is_within_1e5(case, rule
     g = net.to_rgb(gradient(logits, x, rules=rules, seed=seed)[0])
     assert g.dtype == np.float32
     equal(g, arrays[f"class_{rule}"], 1e-5)
-
-
-def decided(net, values, rule):
-    """Rules that take the signs of every ReLU and the winners of every max pooling from `values`."""
-    rules = {}
-    for layer in net.table:
-        if layer.kind == "relu":
-            on = values[net.table.reads[layer.name][0]] > 0
-            rules[layer.name] = {
-                "plain": lambda dy, _, on=on: dy * on, "deconv": lambda dy, _: dy * (dy > 0),
-                "guided": lambda dy, _, on=on: dy * (on & (dy > 0))}[rule]
-        elif layer.kind == "max_pool":
-            below = values[net.table.reads[layer.name][0]]
-            rules[layer.name] = lambda op, dy, below=below: pooled_back(op, dy, below)
-    return rules
-
-
-def pooled_back(op, dy, below):
-    """The gradient of a max pooling whose winners are those of `below`."""
-    _, switches = reference.max_pool_forward(below, **op.geometry)
-    return reference.max_pool_backward(dy, switches, below.shape, **op.geometry)

@@ -1,0 +1,54 @@
+"""iNNvestigate's reference files (Gradient, GuidedBackprop, Deconvnet): one layer each, eight pictures, to 1e-6.
+
+The target is the largest output. The two ReLU rules start there with the output's value, plain gradients with 1.
+"""
+import h5py
+import numpy as np
+import pytest
+
+from minivis.layers import Layer
+from minivis.network import Network
+from minivis.tensor import Tensor, gradient
+
+pytestmark = pytest.mark.data
+CONV = {"kernel": 3, "filters": 5}
+# case: layers between the input and the flatten
+CASES = {
+    "Dense": [Layer("conv", "conv", filters=5, kernel=1)],              # a dense layer on the last axis is a 1x1 one
+    "Dense_relu": [Layer("conv", "conv", filters=5, kernel=1), Layer("relu", "relu")],
+    "Conv2D": [Layer("conv", "conv", **CONV)],
+    "Conv2D_relu": [Layer("conv", "conv", **CONV), Layer("relu", "relu")],
+    "AveragePooling2D": [Layer("pool", "avg_pool", kernel=2)],
+    "MaxPooling2D": [Layer("pool", "max_pool", kernel=2)],
+}
+FILES = {"Gradient": "plain", "GuidedBackprop": "guided", "Deconvnet": "deconv"}
+
+
+@pytest.fixture(params=FILES)
+def file(request, data_folder):
+    with h5py.File(data_folder / "innvestigate" / f"{request.param}.hdf5") as f:
+        yield f, FILES[request.param]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_output_and_attribution(file, case, each_kernel_set):
+    f, rule = file
+    group, x = f[case], f["input"][()].astype(np.float64)
+    net = network(case, group)
+    t = Tensor(x, needs_grad=True)
+    y = net(t)["flat"]
+    assert np.abs(y.numpy() - group["output"][()]).max() <= 1e-6
+    rows, best = np.arange(len(x)), y.numpy().argmax(axis=1)
+    seed = np.zeros(y.shape)
+    seed[rows, best] = 1 if rule == "plain" else y.numpy()[rows, best]
+    got, wanted = gradient(y, t, rules=rule, seed=seed), group["attribution"][()]
+    assert np.any(wanted) and np.abs(got - wanted).max() <= 1e-6
+
+
+def network(case, group):
+    layers = [Layer("input", "input", shape=[10, 10, 3]), *CASES[case], Layer("flat", "flatten")]
+    weights = {}
+    if len(group["weights"]):
+        w = group["weights/0"][()].astype(np.float64)
+        weights = {"conv/weight": w if w.ndim == 4 else w[None, None], "conv/bias": group["weights/1"][()].astype("f8")}
+    return Network(layers, weights, "flat", precision="float64")
