@@ -10,7 +10,8 @@ from .filter_matches import FilterMatches
 from .filters import Filters
 from .layers import Activations
 from .report import Report
+from .slide import Slide
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches", "Filters",
-           "Occlusion", "Report", "Result", "UnitMap", "make_recipe"]
+           "Occlusion", "Report", "Result", "Slide", "UnitMap", "make_recipe"]

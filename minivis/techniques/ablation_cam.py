@@ -8,8 +8,9 @@ from .sampling import scores
 
 
 def ablation_cam(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
-                 positions: Positions = "strongest", score: Score = "logit", layer: Layer | None = None, channels: int = 0,
-                 upsample: Upsample = "centres", relu: bool = True, memory=None, monitor=None) -> Attribution:
+                 positions: Positions = "strongest", score: Score = "logit", layer: Layer | None = None,
+                 channels: int = 0, upsample: Upsample = "centres", relu: bool = True, memory=None,
+                 monitor=None) -> Attribution:
     """Channels weighted by how far the score falls when each alone is set to zero: no gradient is used.
 
     w_k = (S - S without channel k) / S. Desai, Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360.
@@ -26,10 +27,9 @@ def ablation_cam(net: Network, picture: Picture, *, target: Target = None, unit:
               corner pixels' centres, half_pixel: by the edges, nearest)
     relu      cut off what is below 0: what speaks against the target
     """
-    v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score,
-             needs_grad=False)
-    how = recipe(ablation_cam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer, channels=channels,
-                 upsample=upsample, relu=relu)
+    v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score, needs_grad=False)
+    how = recipe(ablation_cam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer,
+                 channels=channels, upsample=upsample, relu=relu)
     which = strongest_channels(v.a, channels)
 
     def without(i):
@@ -39,5 +39,5 @@ def ablation_cam(net: Network, picture: Picture, *, target: Target = None, unit:
 
     after = scores(net, v.start, without, len(which), v.a.shape, memory, monitor, begin=v.layer)
     weights = (v.start.value - after) / (v.start.value or 1)
-    return finish(net, v, weighted(v.a[:, :, which], weights), upsample, relu, how, "Ablation-CAM: channels weighted by the loss",
-                  [f"{len(which)} channels set to zero, one at a time."])
+    return finish(net, v, weighted(v.a[:, :, which], weights), upsample, relu, how,
+                  "Ablation-CAM: channels weighted by the loss", [f"{len(which)} channels set to zero, one at a time."])

@@ -69,7 +69,7 @@ def enlarge(net, a, layer, size, how="centres"):
     """
     if how == "centres" and field(net, layer, tuple(size)).size is not None:
         return over_picture(a, centres(net, layer, a.shape, tuple(size)), size)
-    align = "corners" if how == "corners" else "half_pixel"      # where every place sees everything there are no centres
+    align = "corners" if how == "corners" else "half_pixel"      # centres: if every place sees everything
     method = "nearest" if how == "nearest" else "bilinear"
     rows, columns = (resize_matrix(a.shape[i], size[i], method, align, antialias=False) for i in (0, 1))
     return (rows @ a.astype(np.float64) @ columns.T).astype(a.dtype)

@@ -32,8 +32,8 @@ def scorecam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     """
     v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score,
              needs_grad=False)
-    how = recipe(scorecam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer, channels=channels,
-                 upsample=upsample, relu=relu)
+    how = recipe(scorecam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer,
+                 channels=channels, upsample=upsample, relu=relu)
     a, clean = v.a[:, :, strongest_channels(v.a, channels)], host(v.x.data)[0]
 
     def masked(k):

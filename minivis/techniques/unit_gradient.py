@@ -3,43 +3,76 @@ from typing import Literal
 
 import numpy as np
 
+from .. import kernels
 from ..options import Network, Picture, Unit
 from ..results import Attribution
+from ..sparse import field_if_smaller, pixels_of
 from ..tensor import Tensor, gradient
-from .common import attribution, look, recipe, unit_layer, unit_start
+from .common import Positions, attribution, look, recipe, unit_layer, unit_start
 
 
 def unit_gradient(net: Network, picture: Picture, unit: Unit, *,
-                  positions: Literal["strongest", "centre", "all"] = "strongest",
+                  positions: Positions = "strongest",
                   rule: Literal["plain", "guided", "deconv"] = "plain", check: float = 1.0) -> Attribution:
     """Which colours, made a little stronger where, would raise this unit?
 
-    The upstream gradient is 1 at the unit and 0 elsewhere (1 at every position of the channel with positions "all"),
-    walked back to the pixels. Simonyan et al. 2014, arXiv:1312.6034; Yosinski et al. 2015, arXiv:1506.06579.
+    The upstream gradient is 1 at the unit and 0 elsewhere (1 at every position of the channel with positions "all", one
+    divided by their number with "mean"), walked back to the pixels. A single unit costs only its receptive field.
+    Simonyan et al. 2014, arXiv:1312.6034; Yosinski et al. 2015, arXiv:1506.06579.
 
     values (H, W, 3): signed, activation per unit of network input; grey is 0, a bluish pixel says "bluer raises it".
     The result's notes tell whether picture + e * gradient does raise the unit, measured against e * |gradient|^2.
 
     unit         LAYER (its strongest unit), LAYER:CHANNEL, or LAYER:CHANNEL@ROW,COLUMN; a conv layer is before its ReLU
-    positions    which position of a channel: its strongest, the centre, or all of them summed
+    positions    which position of a channel: its strongest, the centre, all of them summed, or their mean
     rule         how gradients pass ReLUs
     check        largest change of any pixel, in grey levels, for the test along the gradient; 0 leaves the test out
     """
-    seen, x = look(net, picture, needs_grad=True)
-    layer, _ = unit_layer(net, unit)
-    start = unit_start(net, net(x, layers=[layer]), unit, positions)
-    raw = gradient(start.tensor, x, rules=rule, seed=start.seed)
+    seen, x = look(net, picture)
+    start, pixels, field, forward = _start(net, x, unit, positions)
+    raw = gradient(start.tensor, pixels, rules=rule, seed=start.seed)
     notes = []
     if check and rule == "plain":
-        notes.append(_along_gradient(net, x, raw, start, layer, check))
-    raw = raw[0].get() if hasattr(raw, "get") else raw[0]
-    g = net.to_rgb(raw)
+        notes.append(_along_gradient(net, pixels, raw, start, forward, check))
+    if field is not None:
+        raw = _framed(raw, field.box, x.data)
+    g = net.to_rgb(_host(raw[0]))
     return attribution(net, seen, start, g, g, signed=True, notes=notes,
                        quantity="activation per unit of network input",
                        recipe=recipe(unit_gradient, net, unit=unit, positions=positions, rule=rule, check=check))
 
 
-def _along_gradient(net, x, g, start, layer, grey_levels):
+def _start(net, x, unit, positions):
+    """(Start, the pixels as a Tensor, their UnitField or None if they are all of x, forward: pixels -> the layer)"""
+    layer, spot = unit_layer(net, unit)
+    place, channel, field = None, None, None
+    if spot is not None and spot.row is not None:
+        place, channel = (spot.row, spot.column), spot.channel
+    else:
+        target = unit_start(net, net(Tensor(x.data), layers=[layer]), unit, positions).target
+        place, channel = target.get("position"), target["channel"]
+    if place is not None:
+        field = field_if_smaller(net, layer, *place, x.shape[1:3])
+    if field is None:
+        pixels = Tensor(x.data, needs_grad=True)
+
+        def forward(t):
+            return net(t, layers=[layer])[layer]
+
+        return unit_start(net, {layer: forward(pixels)}, unit, positions), pixels, None, forward
+    pixels = pixels_of(field, x.data)
+    start = unit_start(net, {layer: field.of(pixels)}, f"{layer}:{channel}@0,0")
+    return start._replace(target={**start.target, "position": list(place)}), pixels, field, field.of
+
+
+def _framed(part, box, x):
+    """An array like x that is `part` inside the box and 0 outside."""
+    whole = kernels.xp(x).zeros_like(x)
+    whole[:, box.top:box.bottom, box.left:box.right] = part
+    return whole
+
+
+def _along_gradient(net, x, g, start, forward, grey_levels):
     """One sentence: the change of the unit along its gradient, predicted to first order and measured."""
     black, white = net.preprocessing.limits()
     per_level = (white - black) / 255                       # network units per grey level, each colour
@@ -48,7 +81,7 @@ def _along_gradient(net, x, g, start, layer, grey_levels):
         return "The gradient is zero: the unit's ReLU is off here, or nothing in the picture reaches it."
     step = grey_levels / largest
     moved = Tensor((x.data + step * g).astype(x.dtype))
-    after = net(moved, layers=[layer])[layer]
+    after = forward(moved)
     measured = float((after.data * start.seed).sum(dtype="float64")) - start.value
     predicted = step * float((g.astype("float64") ** 2).sum())
     return (f"Adding the gradient, scaled so that no pixel moves by more than {grey_levels:g} grey levels, changes the "
