@@ -24,10 +24,8 @@ def read_matconvnet(path):
     try:
         content = loadmat(path, struct_as_record=True, squeeze_me=False, verify_compressed_data_integrity=True)
         return _network(content, path)
-    except WeightFileError:
-        raise
     except MinivisError as error:
-        raise WeightFileError(f"{path}: {error}") from None
+        raise WeightFileError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except Exception as error:      # scipy raises whatever a damaged file makes its parser run into
         raise WeightFileError(f"{path}: is damaged or no MatConvNet network ({type(error).__name__}: "
                               f"{' '.join(str(error).split())[:150]})") from None

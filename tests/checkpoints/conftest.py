@@ -7,9 +7,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minivis import architectures
 from minivis.checkpoints.isolate import Reader
+from minivis.layers import Layer
 
 SAMPLES = Path(__file__).parent / "samples"
+
+
+NARROW = 16     # times narrower than the published networks
+
+
+def _narrow(architecture, head=True):
+    """The rows of an architecture, `NARROW` times narrower, with 7 classes, at the smallest input it can have."""
+    rows = []
+    for row in architectures.table(architecture, head)["layers"]:
+        settings = dict(row.settings)
+        if row.kind == "conv" and row.name != "conv10":
+            settings["filters"] //= NARROW
+        elif row.kind in ("conv", "linear"):
+            settings["filters" if row.kind == "conv" else "outputs"] = 7 if row.name in ("fc8", "conv10") else 24
+        if row.kind == "input" and architecture.startswith("vgg") and head:
+            settings["shape"] = [64, 64, 3]
+        rows.append(Layer(row.name, row.kind, row.inputs, **settings))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def narrow():
+    return _narrow
 
 
 @pytest.fixture(scope="session")

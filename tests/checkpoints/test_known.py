@@ -18,22 +18,7 @@ from minivis.loading import random_weights
 from minivis.names import aliases
 from minivis.network import Network
 
-NARROW = 16     # times narrower than the published networks
-
-
-def narrow(architecture, head=True):
-    """The rows of an architecture, `NARROW` times narrower, with 7 classes, at the smallest input it can have."""
-    rows = []
-    for row in architectures.table(architecture, head)["layers"]:
-        settings = dict(row.settings)
-        if row.kind == "conv" and row.name != "conv10":
-            settings["filters"] //= NARROW
-        elif row.kind in ("conv", "linear"):
-            settings["filters" if row.kind == "conv" else "outputs"] = 7 if row.name in ("fc8", "conv10") else 24
-        if row.kind == "input" and architecture.startswith("vgg") and head:
-            settings["shape"] = [64, 64, 3]
-        rows.append(Layer(row.name, row.kind, row.inputs, **settings))
-    return rows
+VGG16_NAMES = aliases(Table(architectures.table("vgg16")["layers"]))        # {"features.0": "conv1_1", ...}
 
 
 def torch_state(rows, weights):
@@ -57,7 +42,7 @@ def torch_state(rows, weights):
     ("vgg11", True), ("vgg13", True), ("vgg16", True), ("vgg19", True), ("vgg16", False), ("vgg19", False),
     ("alexnet", True), ("squeezenet1_0", True), ("squeezenet1_1", True), ("squeezenet1_1", False),
 ])
-def test_torchvision_state_dict_gives_back_the_network(tmp_path, write_safetensors, architecture, head):
+def test_torchvision_state_dict_gives_back_the_network(tmp_path, narrow, write_safetensors, architecture, head):
     rows = narrow(architecture, head)
     weights = random_weights(rows, seed=3)
     draft = read_draft(write_safetensors(tmp_path / "x", torch_state(rows, weights)))
@@ -73,9 +58,9 @@ def test_torchvision_state_dict_gives_back_the_network(tmp_path, write_safetenso
     (lambda name: f"module.{name}", "torchvision"),
     (lambda name: f"state_dict.module.{name}", "torchvision"),
     (lambda name: name.replace("classifier.0", "classifier.1").replace("classifier.3", "classifier.4"), "caffe"),
-    (lambda name: aliases(Table(narrow("vgg16")))[name.rsplit(".", 1)[0]] + "." + name.rsplit(".", 1)[1], "caffe"),
+    (lambda name: "{}.{}".format(VGG16_NAMES[name.rsplit(".", 1)[0]], name.rsplit(".", 1)[1]), "caffe"),
 ], ids=["torchvision", "data parallel", "in a checkpoint", "jcjohnson", "Gatys"])
-def test_every_naming_of_vgg_is_recognised_with_its_preprocessing(tmp_path, write_safetensors, rename, family):
+def test_every_naming_of_vgg_is_recognised_with_its_preprocessing(tmp_path, narrow, write_safetensors, rename, family):
     rows = narrow("vgg16")
     weights = random_weights(rows, seed=4)
     state = {rename(name): array for name, array in torch_state(rows, weights).items()}
@@ -84,7 +69,7 @@ def test_every_naming_of_vgg_is_recognised_with_its_preprocessing(tmp_path, writ
     np.testing.assert_array_equal(np.asarray(draft.weights["fc6/weight"]), weights["fc6/weight"])
 
 
-def test_vgg_with_batch_norm_is_folded_exactly(tmp_path, write_safetensors, rng):
+def test_vgg_with_batch_norm_is_folded_exactly(tmp_path, narrow, write_safetensors, rng):
     rows = narrow("vgg11")
     weights = random_weights(rows, seed=5)
     state, at = {}, 0
@@ -172,7 +157,7 @@ def test_folding_keeps_the_function(kind, rng):
     (lambda s: s.update({"classifier.3.weight": s["classifier.3.weight"][:, 1:]}), "fc7"),
     (lambda s: s.update({"features.5.weight": np.zeros((3, 0), np.float32)}), "conv2_1"),
 ])
-def test_wrong_arrays_are_refused_with_the_name_of_the_layer(tmp_path, write_safetensors, change, says):
+def test_wrong_arrays_are_refused_with_the_name_of_the_layer(tmp_path, narrow, write_safetensors, change, says):
     rows = narrow("vgg16")
     state = torch_state(rows, random_weights(rows))
     change(state)
