@@ -79,8 +79,8 @@ class Session:
             result["cases"][case.name] = self.run_case(case)
         self._settle(result["cases"])
         result["machine"]["numpy_gemm_gflops"] = round(self.peak_gflops, 1)
-        result["calibration"] = {"best": min(self.calibrations), "usual": stats.normal(self.calibrations), "limit": stats.DISTURBED,
-                                 "count": len(self.calibrations)}
+        result["calibration"] = {"best": min(self.calibrations), "usual": stats.normal(self.calibrations),
+                                 "limit": stats.DISTURBED, "count": len(self.calibrations)}
         return result
 
     def run_case(self, case):
@@ -218,7 +218,7 @@ class Session:
             say(f"  {name}: {stats.median(values) * 1e3:.2f} ms (best {min(values) * 1e3:.2f}), all rounds")
 
     def _settle(self, records):
-        """Choose the calm rounds of every case, by the usual calibration of the whole session: known only at its end."""
+        """Choose the calm rounds of every case, by the session's usual calibration: known only at its end."""
         for case, (samples, around) in self.raw.items():
             kept, dropped, disturbed = stats.keep_calm(samples, around, stats.normal(self.calibrations), LEAST_ROUNDS)
             records[case].update(rounds=len(next(iter(kept.values()))), discarded=dropped, disturbed=disturbed,
