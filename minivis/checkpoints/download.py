@@ -15,7 +15,7 @@ from ..errors import MinivisError
 from . import registry
 from .convert import convert, file_hashes
 
-BLOCK = 1 << 16
+BLOCK = 1 << 14                     # what an interruption loses at most
 SLOWEST, WINDOW = 1000, 60.0        # bytes a second, over that many seconds; less is a stall
 
 
@@ -149,6 +149,8 @@ class Transfer:
                 os.replace(self.part, output_file)
                 self.note.unlink(missing_ok=True)
                 return
+            except requests.TooManyRedirects:
+                raise MinivisError(f"{url}: the server redirects without end") from None
             except (requests.RequestException, _Interrupted) as error:
                 have = self._have(url)[0]
                 status = getattr(getattr(error, "response", None), "status_code", None)

@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def test_cpu_time_is_limited(tmp_path):
         reader.child.stdin.write('{"source": "x", "target": null, "options": {}, "seconds": 7, "bytes": 4000000000}\n')
         reader.child.stdin.flush()
         assert "refused" in reader._next("x", 20)
-        limits = open(f"/proc/{reader.child.pid}/limits").read() if os.path.exists("/proc/self/limits") else None
+        told = Path(f"/proc/{reader.child.pid}/limits")
+        limits = told.read_text() if told.exists() else None
     if limits is None:
         pytest.skip("/proc tells the limits of a process on Linux only")
     rows = {line[:25].strip(): line[26:].split() for line in limits.splitlines()}
@@ -106,7 +108,8 @@ def test_our_own_cache_and_published_files_are_trusted(sample, tmp_path, monkeyp
     entry = registry.Entry("test", "vgg16", True, "torchvision", "", (), "", "", "", sha256=hashes["sha256"])
     monkeypatch.setattr(registry, "entries", lambda path=None: {"test": entry})
     assert is_trusted(path)
-    prefix = registry.Entry("test", "vgg16", True, "torchvision", "", (), "", "", "", sha256_prefix=hashes["sha256"][:8])
+    prefix = registry.Entry("test", "vgg16", True, "torchvision", "", (), "", "", "",
+                            sha256_prefix=hashes["sha256"][:8])
     monkeypatch.setattr(registry, "entries", lambda path=None: {"test": prefix})
     assert not is_trusted(path), "eight digits of a hash are no proof"
 
