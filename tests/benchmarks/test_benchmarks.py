@@ -89,6 +89,10 @@ def test_check_passes_rounding_and_stops_errors():
     for wrong in (wanted["y"] + 1e-3, wanted["y"][:-1], np.full(50, np.nan)):
         with pytest.raises(check.WrongAnswer):
             check.check({"y": wrong}, wanted, work="forward")
+    long_sum = {"y": wanted["y"] + 1e-4}
+    assert check.check(long_sum, wanted, work="weight_gradient")["largest"] > check.ELEMENTWISE
+    with pytest.raises(check.WrongAnswer):
+        check.check(long_sum, wanted, work="forward")
     with pytest.raises(check.WrongAnswer, match="asked for"):
         check.check({"dx": wanted["y"]}, wanted, work="forward")
 
