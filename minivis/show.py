@@ -52,10 +52,15 @@ def what_is_wrong(values):
 
 
 def symmetric_scale(values, percentile=PERCENTILE):
-    """The s of a scale -s..s: a percentile of |values|, or their largest when that is zero or percentile is None."""
+    """The s of a scale -s..s: a percentile of those |values| that are not zero, or the largest if percentile is None.
+
+    Zeros do not count: a unit low in the network sees a hundredth of the picture, and the scale is for what it sees.
+    """
     size = np.abs(np.asarray(values, np.float64))
-    scale = size.max() if percentile is None else np.percentile(size, percentile)
-    return float(scale if scale > 0 else size.max())
+    size = size[size > 0]
+    if not size.size:
+        return 0.0
+    return float(size.max() if percentile is None else np.percentile(size, percentile))
 
 
 def signed(values, *, scale=None, percentile=PERCENTILE, colours=SIGNED):
@@ -80,7 +85,8 @@ def heat(values, *, low=0.0, high=None, percentile=PERCENTILE, colours=HEAT):
         return _flat(values.shape, colours, 0, problem)
     low = float(values.min()) if low is None else float(low)
     if high is None:
-        high = values.max() if percentile is None else np.percentile(values, percentile)
+        above = values[values > low] if percentile is not None else values
+        high = np.percentile(above, percentile) if percentile is not None and above.size else values.max()
         high = high if high > low else values.max()
     if not high > low:
         return _flat(values.shape, colours, 0, f"no value lies above {low:g}")

@@ -150,6 +150,15 @@ def test_per_layer_scaling_prints_its_scale_and_per_channel_scaling_none():
     assert Activations(layers).main_panel().shown is None
 
 
+def test_a_small_map_gets_a_close_up_and_a_large_one_none():
+    gradient = np.zeros((20, 30, 3))
+    gradient[4:9, 10:13] = 1
+    panels = Attribution(gradient, gradient, TARGET, 1.0, "activation", SEEN).panels()
+    close = next(panel for panel in panels if panel.title == "Close-up of the picture")
+    assert np.array_equal(close.picture, SEEN.picture[4:9, 10:13]) and "Rows 4 to 9 and columns 10 to 13" in close.caption
+    assert len(Attribution(np.ones((20, 30, 3)), None, TARGET, 1.0, "logit", SEEN).panels()) == len(panels) - 2
+
+
 @pytest.mark.parametrize("make, reason", [
     (lambda: Activations({}), "no layer"), (lambda: Activations({"a": np.zeros((2, 3, 4, 5))}), "shape"),
     (lambda: Activations({"a": np.zeros(3)}, scaling="best"), "'best'"), (lambda: Comparison([]), "no result"),

@@ -160,3 +160,11 @@ def test_pictures_need_no_pyplot():
                "r = results.Attribution(np.eye(9))\nr.picture()\nr.plot()\n"
                "assert 'matplotlib.pyplot' not in sys.modules")
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_zeros_do_not_count_in_a_scale():
+    """A unit low in the network sees few pixels; most of its map is zero, and what is not must not be all clipped."""
+    values = np.zeros((100, 100))
+    values[:5, :5] = np.linspace(-1, 1, 25).reshape(5, 5)
+    assert show.symmetric_scale(values) > 0.9 and show.heat(np.abs(values)).high > 0.9
+    assert show.signed(values).clipped < 0.0005 and show.symmetric_scale(np.zeros(4)) == 0

@@ -77,10 +77,27 @@ class Attribution(Result):
     def panels(self):
         main = self.main_panel()
         found = [*picture_panel(self.seen), main]
+        if self.seen is not None and self.values.ndim == 3:
+            found += self._close_up()
         if self.seen is not None and self.values.ndim == 2 and not main.shown.problem:
             found.append(Panel("Map over the picture", show.overlay(self.seen.picture, main.shown, self.values),
                                caption="Colours as in the map; the stronger the value, the less the picture shows."))
         return found
+
+    def _close_up(self):
+        """Picture and map of the part that is not zero, if it is small: what a unit low in the network sees."""
+        height, width = self.values.shape[:2]
+        rows, columns = (np.flatnonzero(self.values.any(axis=axes)) for axes in ((1, 2), (0, 2)))
+        if not len(rows):
+            return []
+        top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+        if max(bottom - top, right - left) > min(height, width) / 2:
+            return []
+        part = np.s_[top:bottom, left:right]
+        shown = show.signed_rgb(self.values[part])
+        where = f"Rows {top} to {bottom} and columns {left} to {right}; the map is zero everywhere else."
+        return [Panel("Close-up of the picture", self.seen.picture[part], caption=where),
+                Panel("Close-up of the map", shown.picture)]
 
 
 @dataclass(eq=False)

@@ -73,7 +73,8 @@ class Activations(Result):
             best = np.argsort(-vector, kind="stable")[:5]
             strongest = ", ".join(f"{i} ({number(vector[i])})" for i in best)
             return Panel(f"{name}: {len(vector)} units", bar_chart(vector, SHEET), exact=True,
-                         caption=f"One bar per unit, from unit 0 at the left. Strongest: {strongest}. {summary}.")
+                         caption=f"One bar per unit, from unit 0 at the left. Strongest: {strongest}. "
+                                 f"{summary[0].upper()}{summary[1:]}.")
         return self._grid_panel(name, values, summary)
 
     def order(self, values):

@@ -10,6 +10,7 @@ from ..monitor import SilentMonitor
 from ..objectives import Score, class_scores
 from ..options import Network, Picture, Target
 from ..results import Comparison, Occlusion
+from ..results.base import describe_target
 from ..targets import resolve_class
 from ..tensor import Tensor
 from .common import class_dict, look, recipe
@@ -68,7 +69,8 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
                                              f"{FILLS[fill]}; aggregate: {aggregate}."]))
     if len(results) == 1:
         return results[0]
-    return Comparison(results, title="What speaks for each class: one occlusion pass", recipe=how)
+    return Comparison(results, [describe_target(r.target) for r in results], recipe=how,
+                      title="What speaks for each class: one occlusion pass")
 
 
 FILLS = {"mean": "the picture's mean colour", "zero": "the network's zero", "black": "black", "grey": "grey",

@@ -84,7 +84,8 @@ def _along_gradient(net, x, g, start, forward, grey_levels):
     after = forward(moved)
     measured = float((after.data * start.seed).sum(dtype="float64")) - start.value
     predicted = step * float((g.astype("float64") ** 2).sum())
-    return (f"Adding the gradient, scaled so that no pixel moves by more than {grey_levels:g} grey levels, changes the "
+    levels = f"{grey_levels:g} grey level" + ("" if grey_levels == 1 else "s")
+    return (f"Adding the gradient, scaled so that no pixel moves by more than {levels}, changes the "
             f"unit by {measured:+.4g}; the gradient predicts {predicted:+.4g}.")
 
 
