@@ -45,7 +45,8 @@ def check(got, wanted, *, work, reference_is_single=False):
     if work == "gradient":
         measure, error, limit = "norm", norm_error(value, wanted[name]), FLIPPED
     else:
-        limit = WEIGHT_GRADIENT if work == "weight_gradient" else ELEMENTWISE_SINGLE if reference_is_single else ELEMENTWISE
+        limit = ELEMENTWISE_SINGLE if reference_is_single else ELEMENTWISE
+        limit = WEIGHT_GRADIENT if work == "weight_gradient" else limit
         measure, error = "largest", largest_error(value, wanted[name])
     if not error <= limit:
         raise WrongAnswer(f"{name} is off by {error:.1e} ({measure} error; {limit:g} is allowed)")
