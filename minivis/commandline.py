@@ -26,6 +26,8 @@ def main(argv):
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except _Usage as error:
+        return _usage_error(str(error))
     except BrokenPipeError:         # `minivis layers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -38,14 +40,14 @@ def _run(argv):
     if argv[0] == "--version":
         print(f"minivis {__version__}")
         return 0
-    name = argv[0].replace("-", "_")
+    name, rest = _sub_command(argv)
     if name not in techniques.TECHNIQUES and name not in commands.COMMANDS:
-        return _usage_error(f"no command {argv[0]!r}{_did_you_mean(name)}; `minivis --help` lists them")
+        return _usage_error(f"no command {name!r}{_did_you_mean(name)}; `minivis --help` lists them")
     verbose = any(a in ("-v", "--verbose") for a in argv)
     try:
         function = (techniques if name in techniques.TECHNIQUES else commands).load(name)
         parser = parser_for(name, function)
-        arguments = parser.parse_args(argv[1:])
+        arguments = parser.parse_args(rest)
         return Job(name, function, arguments).run()
     except SystemExit as exit:      # argparse has said what it had to say
         return exit.code or 0
@@ -61,15 +63,32 @@ def _run(argv):
         return _failed(f"internal error: {type(error).__name__}: {error}" + ("" if verbose else " (-v shows where)"))
 
 
+def _sub_command(argv):
+    """-> the technique or command meant, and the arguments after it; a command may have two words: `weights get`."""
+    name, rest = argv[0].replace("-", "_"), argv[1:]
+    if rest and f"{name} {rest[0]}" in commands.COMMANDS:
+        return f"{name} {rest[0]}", rest[1:]
+    seconds = [n.split()[1] for n in commands.COMMANDS if n.startswith(f"{name} ")]
+    if seconds:
+        raise _Usage(f"say which: {argv[0]} {' | '.join(seconds)}")
+    return name, rest
+
+
+class _Usage(Exception):
+    """A wrong usage that is found before there is a parser."""
+
+
 def overview():
     """What `minivis --help` prints."""
     lines = ["usage: minivis TECHNIQUE INPUT... [options] -o OUT.png", "",
              "See inside convolutional networks and make pictures with them.", ""]
+    width = 2 + max(map(len, [*techniques.TECHNIQUES, *commands.COMMANDS]))
     for family, title in techniques.FAMILIES.items():
         entries = [(n, e) for n, e in techniques.TECHNIQUES.items() if e.family == family]
         if entries:
-            lines += [f"{title}:"] + [f"  {n.replace('_', '-'):<18}{e.summary}" for n, e in entries]
-    lines += ["Other commands:"] + [f"  {n.replace('_', '-'):<18}{text}" for n, text in commands.COMMANDS.items()]
+            lines += [f"{title}:"] + [f"  {n.replace('_', '-'):<{width}}{e.summary}" for n, e in entries]
+    lines += ["Other commands:"]
+    lines += [f"  {n.replace('_', '-'):<{width}}{text}" for n, (text, *_) in commands.COMMANDS.items()]
     return "\n".join(lines + ["", "`minivis TECHNIQUE --help` shows a technique's options."])
 
 

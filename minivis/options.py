@@ -138,7 +138,8 @@ class Parameter:
                 how.update(nargs="*" if self.many else "?", default=self.default)
             parser.add_argument(self.name, **how)
         else:
-            parser.add_argument(self.flag, dest=self.name, default=None if self.required else self.default,
+            flags = ("-o", self.flag) if self.name == "out" else (self.flag,)
+            parser.add_argument(*flags, dest=self.name, default=None if self.required else self.default,
                                 required=self.required, **how)
 
     def _help_text(self):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minivis import commandline, techniques
+from minivis import commandline, commands, techniques
 from minivis.checkpoints.minivis_hdf5 import write as save_network
 from minivis.layers import Layer
 from minivis.network import Network
@@ -156,6 +156,19 @@ def test_every_technique_has_help_for_every_option(name):
     assert commandline.summary(function), "a docstring begins with one sentence"
     for action in parser._actions:
         assert action.help, f"{name}: {action.dest} has no help; add a line to the docstring"
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_every_command_has_help_for_every_option(name):
+    for action in commandline.parser_for(name, commands.load(name))._actions:
+        assert action.help, f"{name}: {action.dest} has no help; add a line to the docstring"
+
+
+def test_a_command_of_two_words_runs_and_its_first_word_alone_asks_for_the_second(folder, capsys):
+    assert run(folder, "weights", "check", folder / "tiny.h5") == 0
+    assert "tiny" in capsys.readouterr().out
+    assert run(folder, "weights") == 2
+    assert "list | get" in capsys.readouterr().err
 
 
 def test_help_and_version_and_no_arguments_succeed(capsys):

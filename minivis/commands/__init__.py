@@ -2,11 +2,17 @@
 the words of minivis.options like a technique's; it returns what is to be printed (see results.Report), or None."""
 import importlib
 
-COMMANDS = {
-    "layers": "every layer of a network: shape, parameters, multiply-adds, receptive field",
+COMMANDS = {        # the words: (summary, the function if it is not named like the last word)
+    "layers": ("every layer of a network: shape, parameters, multiply-adds, receptive field",),
+    "weights list": ("published weights by name, their size and licence", "list_weights"),
+    "weights get": ("fetch published weights, verify and convert them",),
+    "weights convert": ("convert a weights file of any form",),
+    "weights check": ("read a weights file of any form completely, and say what it is",),
+    "weights normalise": ("the same network with mean activation 1 in every filter (Gatys)",),
 }
 
 
 def load(name):
     """The function of a command; its module is imported only now."""
-    return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    module, *_, word = f"{name.split()[0]} {name}".split()
+    return getattr(importlib.import_module(f"{__name__}.{module}"), (*COMMANDS[name], word)[1])

@@ -7,7 +7,7 @@ from ..checkpoints import registry
 from ..checkpoints.families import FAMILIES
 from ..errors import MinivisError
 from ..monitor import SilentMonitor
-from ..options import Network, Picture
+from ..options import File, Network, Picture
 from ..results.report import Report
 
 
@@ -51,7 +51,7 @@ def get(name: str, *, source: str | None = None, monitor=None) -> Report:
     return Report({"name": [path.stem], "file": [str(path)]})
 
 
-def convert(file: str, out: str, *, preprocessing: str | None = None, head: bool = True, monitor=None) -> Report:
+def convert(file: File, *, out: File, preprocessing: str | None = None, head: bool = True, monitor=None) -> Report:
     """Convert a weights file of any form to one of minivis.
 
     file             Keras (.h5, .keras, .weights.h5), PyTorch (.pth), safetensors, MatConvNet (.mat), ONNX or minivis
@@ -69,13 +69,13 @@ def convert(file: str, out: str, *, preprocessing: str | None = None, head: bool
     return _report(file, summary, [f"wrote {out}"])
 
 
-def check(file: str) -> Report:
+def check(file: File) -> Report:
     """Read a weights file of any form completely, in a process of its own, and say what it is; nothing is written."""
     from ..checkpoints.convert import check as run
     return _report(file, run(file), ["every weight is there, of the right shape and finite"])
 
 
-def normalise(net: Network, pictures: list[Picture], *, out: str) -> Report:
+def normalise(net: Network, pictures: list[Picture], *, out: File) -> Report:
     """Write a network whose filters all have mean activation 1 on some pictures, and which computes the same.
 
     pictures    a few pictures to measure on
