@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
-from . import blas, chain, compile_cache, convolution, lrn, pooling, relu, resample
+from . import blas, chain, compile_cache, convolution, linear, lrn, pooling, relu, resample, weight_gradient
 from .blas import unpack_mask, unpack_switch  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
@@ -38,11 +38,11 @@ def _either(fast, plain=None):
 
 conv2d_forward = _either(convolution.conv2d_forward)
 conv2d_backward_input = _either(convolution.conv2d_backward_input)
-conv2d_backward_weight = blas.conv2d_backward_weight
-linear_forward = blas.linear_forward
-linear_backward_input = blas.linear_backward_input
-linear_backward_weight = blas.linear_backward_weight
-gram = blas.gram
+conv2d_backward_weight = _either(weight_gradient.conv2d_backward_weight)
+linear_forward = _either(linear.linear_forward)
+linear_backward_input = _either(linear.linear_backward_input)
+linear_backward_weight = _either(weight_gradient.linear_backward_weight)
+gram = _either(weight_gradient.gram)
 max_pool_forward = _either(pooling.max_pool_forward)
 max_pool_backward = _either(pooling.max_pool_backward)
 avg_pool_forward = _either(pooling.avg_pool_forward)

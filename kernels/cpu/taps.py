@@ -52,7 +52,7 @@ def _picture(d, item):
 
 
 @helper
-def _fill_strip(source, strip, H, W, C, row0, column0, rows, columns):
+def fill_strip(source, strip, H, W, C, row0, column0, rows, columns):
     """strip (rows, columns, C) = the source picture from (row0, column0) on, zeros outside of it."""
     left = min(max(0, -column0), columns)
     right = max(left, min(columns, W - column0))
@@ -78,7 +78,7 @@ def _tile_source(d, at, size, item, strip):
     if d[IN_PLACE]:
         return d[SOURCE] + ((n * d[H] + row0) * d[W] + column0) * d[C] * size
     rows = (min(d[TILE_H], d[GRID_H] - u0) - 1) * d[ROW_STEP] + d[ROW_SPAN]
-    _fill_strip(at(d[SOURCE] + n * d[H] * d[W] * d[C] * size), at(strip), d[H], d[W], d[C], row0, column0, rows, d[STRIP_W])
+    fill_strip(at(d[SOURCE] + n * d[H] * d[W] * d[C] * size), at(strip), d[H], d[W], d[C], row0, column0, rows, d[STRIP_W])
     return strip
 
 
