@@ -1,11 +1,15 @@
 """Work memory that is lent, not allocated anew: fresh memory costs a page fault per 4 KiB at its first use.
 
-A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. What
-lies idle is at most what was once in use at the same time; `release` gives all of it back to the system.
+A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. Idle and
+lent blocks together take at most SPARE bytes more than was once in use at the same time; `release` frees what is idle.
 """
+import mmap
 import threading
 
 import numpy as np
+
+HUGE = 2 << 20
+SPARE = 32 << 20
 
 _lock = threading.Lock()
 _idle = []              # blocks nobody uses, least recently used first
@@ -14,7 +18,7 @@ _most = 0               # and the most there ever were at once
 
 
 class Lease:
-    """`with Lease(size) as block:` block is a 64-byte aligned uint8 array of at least `size` bytes, contents undefined."""
+    """`with Lease(size) as block:` block is an aligned uint8 array of at least `size` bytes, contents undefined."""
 
     def __init__(self, size):
         self.size = size
@@ -35,7 +39,7 @@ def take(size):
         fitting = [block for block in _idle if block.size >= size]
         block = min(fitting, key=lambda b: b.size) if fitting else None
         if block is None or block.size > 2 * size + (1 << 20):        # do not bind a huge block for a small need
-            block = _new(size)
+            block = fresh(size)
         else:
             _remove(block)
         _lent += block.size
@@ -48,7 +52,7 @@ def give(block):
     with _lock:
         _lent -= block.size
         _idle.append(block)
-        while sum(b.size for b in _idle) + _lent > _most:
+        while sum(b.size for b in _idle) + _lent > _most + SPARE:
             _idle.pop(0)
 
 
@@ -60,9 +64,20 @@ def release():
         _most = _lent
 
 
-def _new(size):
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.__array_interface__["data"][0] % 64
+def fresh(size):
+    """New memory: a uint8 array, 64-byte aligned. Large ones lie on huge pages where the system has them: with pages of
+    4 KiB the transforms' dozens of streams would miss the processor's table of pages all the time."""
+    if size < HUGE // 2 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        memory = np.empty(size + 64, np.uint8)
+        start = -memory.__array_interface__["data"][0] % 64
+        return memory[start:start + size]
+    region = mmap.mmap(-1, size + HUGE)
+    memory = np.frombuffer(region, np.uint8)
+    start = -memory.__array_interface__["data"][0] % HUGE
+    try:
+        region.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:         # a kernel without them
+        pass
     return memory[start:start + size]
 
 

@@ -66,54 +66,45 @@ def _bytes(plan):
     return max(4 * (int(np.prod(stage.x_shape[1:])) + int(np.prod(stage.y_shape[1:]))) for stage, _ in plan)
 
 
-class _Relay:
-    """Hands out leased arrays, one after the other; the one before is given back."""
+class _Arenas:
+    """Two leased blocks of memory: the output of stage i, or its gradient, lies in block i % 2."""
 
-    def __init__(self):
-        self.block = self.older = None
+    def __init__(self, plan):
+        sizes = [max((4 * int(np.prod(stage.y_shape)) for stage, _ in plan[i::2]), default=0) for i in (0, 1)]
+        self.blocks = [buffers.take(size) for size in sizes]
 
-    def next(self, shape):
-        self.done()
-        self.older, self.block = self.block, buffers.take(4 * int(np.prod(shape)))
-        return self.block[:4 * int(np.prod(shape))].view(np.float32).reshape(shape)
-
-    def done(self):
-        """The array before the last is no longer read."""
-        if self.older is not None:
-            buffers.give(self.older)
-            self.older = None
+    def array(self, i, shape):
+        return self.blocks[i % 2][:4 * int(np.prod(shape))].view(np.float32).reshape(shape)
 
     def close(self):
-        self.done()
-        if self.block is not None:
-            buffers.give(self.block)
-            self.block = None
+        for block in self.blocks:
+            buffers.give(block)
 
 
 def _forward(x, y, plan, keep):
     """Fill y; -> the decisions of each stage."""
-    relay, kept = _Relay(), []
+    arenas, kept = _Arenas(plan), []
     try:
         for i, (stage, _) in enumerate(plan):
-            out = y if i == len(plan) - 1 else relay.next(stage.y_shape)
+            out = y if i == len(plan) - 1 else arenas.array(i, stage.y_shape)
             decisions = stage.forward(x, out, keep)
             kept.append(decisions if keep else None)
             x = out
     finally:
-        relay.close()
+        arenas.close()
     return kept
 
 
 def _backward(dy, dx, plan, kept, rules):
     """Fill dx. From stage to stage `dy` has been through the rule of the ReLU at the end of the stage it is handed to."""
-    relay = _Relay()
+    arenas = _Arenas(plan)
     spread = False                          # dy has the size before the stage's pooling
     try:
         for i in range(len(plan) - 1, -1, -1):
             stage, decisions, rule = plan[i][0], kept[i], _rule(plan[i], rules)
             if i == len(plan) - 1 and stage.relu:
                 if rule in RULES:
-                    through = relay.next(dy.shape)
+                    through = arenas.array(i, dy.shape)
                     decisions.pull(dy, rule, through)
                     dy = through
                 else:
@@ -121,7 +112,7 @@ def _backward(dy, dx, plan, kept, rules):
             below = kept[i - 1] if i > 0 and plan[i - 1][0].relu else None
             below_rule = _rule(plan[i - 1], rules) if below is not None else None
             fused = below if below is not None and below_rule in RULES else None
-            out = dx if i == 0 else relay.next(stage.x_shape)
+            out = dx if i == 0 else arenas.array(i - 1, stage.x_shape)
             if spread:
                 stage.backward_spread(dy, out)
                 if fused is not None:
@@ -132,7 +123,7 @@ def _backward(dy, dx, plan, kept, rules):
             if below is not None and fused is None:
                 dy, spread = _own_rule(below_rule, dy, plan[i - 1][0], below)
     finally:
-        relay.close()
+        arenas.close()
 
 
 def _rule(entry, rules):

@@ -16,7 +16,7 @@ def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
     if how is choice.PICTURE:
         direct.forward(np.ascontiguousarray(x), w.shape, direct.pack_forward(w), direct.pack_bias(b, w.shape[3]), y, stride, pad)
         return y
-    winograd.convolve(np.ascontiguousarray(x), winograd.pad_weights(w), y, how.tile, (pad[0], pad[2]),
+    winograd.convolve(np.ascontiguousarray(x), winograd.padded(w), y, how.tile, (pad[0], pad[2]),
                       None if b is None else winograd.pad_bias(b))
     return y
 
@@ -31,7 +31,7 @@ def conv2d_backward_input(dy, w, x_shape, stride, pad, dilation, groups, precisi
     if how is choice.PICTURE:
         direct.backward_input(np.ascontiguousarray(dy), w.shape, direct.pack_gradient(w), dx, stride, pad)
         return dx
-    winograd.convolve(np.ascontiguousarray(dy), winograd.pad_weights(w), dx, how.tile, (2 - pad[0], 2 - pad[2]), turned=True)
+    winograd.convolve(np.ascontiguousarray(dy), winograd.padded(w), dx, how.tile, (2 - pad[0], 2 - pad[2]), turned=True)
     return dx
 
 

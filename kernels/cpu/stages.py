@@ -25,7 +25,7 @@ class WinogradStage:
         self.x_shape = x_shape
         self.y_shape = (x_shape[0], H // 2, W // 2, w.shape[3]) if pool else (x_shape[0], H, W, w.shape[3])
         self.full = (x_shape[0], H, W, w.shape[3])
-        self.w = _kept(shared, w, "winograd", winograd.pad_weights)
+        self.w = _kept(shared, w, "winograd", winograd.blocked)
         self.bias = winograd.pad_bias(np.zeros(w.shape[3], np.float32) if b is None else b)
 
     def forward(self, x, y, keep):
@@ -222,8 +222,5 @@ def _kept(shared, w, purpose, make):
     """make(w), once per weight array; w itself where there is nothing to make."""
     key = (id(w), purpose)
     if key not in shared:
-        made = make(w)
-        if made is w:
-            return w
-        shared[key] = (made, w)         # w is held so that no other array can take its id
+        shared[key] = (make(w), w)         # w is held so that no other array can take its id
     return shared[key][0]

@@ -16,7 +16,7 @@ import os
 import queue
 import threading
 
-import numpy as np
+from . import buffers
 
 _lock = threading.Lock()         # guards the settings, and the starting of workers
 _local = threading.local()       # .scratch: this thread's scratch memory; .working: it is inside a job
@@ -157,9 +157,8 @@ def _scratch(size):
     held = getattr(_local, "scratch", None)
     if held is None or held[1] < size:
         _local.scratch = None    # first let go of the old one
-        memory = np.empty(size + 64, np.uint8)
-        address = memory.__array_interface__["data"][0]
-        held = _local.scratch = (memory, size, -(-address // 64) * 64)
+        memory = buffers.fresh(size)
+        held = _local.scratch = (memory, size, memory.__array_interface__["data"][0])
     return held[2]
 
 

@@ -16,28 +16,30 @@ order in either case and every number has one such sum, so the result does not d
 Pictures and maps are plain (N, H, W, C). A tile that crosses the border, or channels that do not fill vectors, go
 through a small patch. Decisions (masks, switches) are padded so that they never need one.
 """
+from typing import NamedTuple
+
 import numpy as np
 
-from . import buffers, threads
+from . import buffers, debug, threads
 from . import vector as v
 from . import winograd_transforms as t
+from .addresses import address
 from .compile_cache import helper, kernel
 from .gemm import PANEL, multiply_ahead
 
-DEPTH = 64              # input channels per block of U
-WIDTH = 64              # output channels per block of U and M, whole panels
+BLOCK = 64              # channels per block of U, in either direction; whole panels
 PAD = 64                # bytes between components: streams at a distance of a power of two would share cache lines
-PATCH_BYTES = 2 * 36 * DEPTH * t.SIZE
+PATCH_BYTES = 2 * 36 * BLOCK * t.SIZE
 SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
 
 # ------------------------------------------------------------------------------------------------ descriptor
 
 FIELDS = """x w bias y decisions unpool v
-            images H W C YH YW K pad_top pad_left w_c w_k turned
+            images H W C YH YW K pad_top pad_left w_c w_k blocked turned
             tile_rows tile_columns tiles phase first_tile count finish rule
             decision_rows decision_columns unpool_rows unpool_columns""".split()
 (X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V,
- IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT, W_C, W_K, TURNED,
+ IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT, W_C, W_K, BLOCKED, TURNED,
  TILE_ROWS, TILE_COLUMNS, TILES, PHASE, FIRST_TILE, COUNT, FINISH, RULE,
  DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS) = range(len(FIELDS))
 ALL, INPUTS, PRODUCTS = range(3)                                   # phase
@@ -105,9 +107,9 @@ def _input_tile(d, image, top, left, first, count, out, component, patch, m, pla
 def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
     """Transform tiles start+first .. start+last-1, all channels, to places first .. last-1 of V."""
     depth = _up(d[C], v.LANES)
-    block = (m + 2) * (m + 2) * (tiles * DEPTH * t.SIZE + PAD)
-    for c in range(0, depth, DEPTH):
-        count = min(DEPTH, depth - c)
+    block = (m + 2) * (m + 2) * (tiles * BLOCK * t.SIZE + PAD)
+    for c in range(0, depth, BLOCK):
+        count = min(BLOCK, depth - c)
         component = tiles * count * t.SIZE + PAD
         for i in range(first, last):
             tile = start + i
@@ -116,42 +118,53 @@ def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
             row = rest // d[TILE_COLUMNS]
             column = rest - row * d[TILE_COLUMNS]
             _input_tile(d, image, row * m - d[PAD_TOP], column * m - d[PAD_LEFT], c, count,
-                        space + c // DEPTH * block + i * count * t.SIZE, component, patch, m, plain, unpool)
+                        space + c // BLOCK * block + i * count * t.SIZE, component, patch, m, plain, unpool)
 
 
 # -------------------------------------------------------------------------------------------------- products
 
 
 @helper
+def _weight_block(d, rows, columns):
+    """Where the 3x3 block of weights w[:, :, rows.., columns..] begins: address, and distances of taps and rows."""
+    if d[BLOCKED]:
+        height, width = min(BLOCK, d[W_C] - rows), min(BLOCK, d[W_K] - columns)
+        return (d[WEIGHTS] + 9 * (rows * d[W_K] + height * columns) * t.SIZE, height * width * t.SIZE, width * t.SIZE)
+    return d[WEIGHTS] + (rows * d[W_K] + columns) * t.SIZE, d[W_C] * d[W_K] * t.SIZE, d[W_K] * t.SIZE
+
+
+@helper
 def _filters(d, out, component, c, depth, k, width, spare, transform):
     """U for `depth` input channels from c and `width` outputs from k: (component, panel, depth, PANEL)."""
-    tap = d[W_C] * d[W_K] * t.SIZE                      # the weights lie as (3, 3, w_c, w_k)
-    row = d[W_K] * t.SIZE
+    rows, columns = (k, c) if d[TURNED] else (c, k)
+    weights, tap, row = _weight_block(d, rows, columns)
     for j in range(0, width, v.LANES):
         panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
-        if d[TURNED] == 0:                              # forward: w_c is C, w_k is K
-            transform(d[WEIGHTS] + c * row + (k + j) * t.SIZE, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
-        else:                                           # gradient: w_k is C, w_c is K, and the 3x3 turned round
-            block = v.LANES * v.LANES * t.SIZE
+        if not d[TURNED]:
+            transform(weights + j * t.SIZE, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
+        else:                           # inputs and outputs exchanged, and the 3x3 turned round
+            block = v.LANES * v.REGISTER
             for i in range(0, depth, v.LANES):
                 for s in range(9):
-                    t.transpose_block(d[WEIGHTS] + s * tap + (k + j) * row + (c + i) * t.SIZE, row,
-                                      spare + (8 - s) * block, v.REGISTER)
-                transform(spare, 3 * block, block, v.REGISTER, panel + i * PANEL * t.SIZE, component, PANEL * t.SIZE, v.LANES)
+                    t.transpose_block(weights + s * tap + j * row + i * t.SIZE, row, spare + (8 - s) * block, v.REGISTER)
+                transform(spare, 3 * block, block, v.REGISTER, panel + i * PANEL * t.SIZE, component, PANEL * t.SIZE,
+                          v.LANES)
 
 
 @helper
 def _prefetch_weights(d, c, k, part, parts):
     """Ask for a part of the weights of the block that begins at input channel c, output k."""
-    rows, columns = (c, k) if d[TURNED] == 0 else (k, c)
-    row = d[W_K] * t.SIZE
-    height, width = min(DEPTH, d[W_C] - rows), min(WIDTH, d[W_K] - columns) * t.SIZE
+    rows, columns = (k, c) if d[TURNED] else (c, k)
+    height, width = min(BLOCK, d[W_C] - rows), min(BLOCK, d[W_K] - columns) * t.SIZE
     if height <= 0 or width <= 0:
         return
+    weights, tap, row = _weight_block(d, rows, columns)
     begin, end = 9 * height * part // parts, 9 * height * (part + 1) // parts
-    for r in range(begin, end):
-        tap = r // height
-        v.prefetch_rows(d[WEIGHTS] + (tap * d[W_C] + rows + r - tap * height) * row + columns * t.SIZE, row, 1, width)
+    if d[BLOCKED]:
+        v.prefetch_rows(weights + begin * width, width, end - begin, width)
+    else:
+        for r in range(begin, end):
+            v.prefetch_rows(weights + r // height * tap + r % height * row, row, 1, width)
 
 
 @helper
@@ -161,13 +174,13 @@ def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, tr
     total = _up(d[C], v.LANES)
     whole = _up(width, PANEL)
     m_component = tiles * whole * t.SIZE + PAD
-    for c in range(0, total, DEPTH):
-        depth = min(DEPTH, total - c)
+    for c in range(0, total, BLOCK):
+        depth = min(BLOCK, total - c)
         u_component = depth * whole * t.SIZE + PAD
         v_component = tiles * depth * t.SIZE + PAD
         _filters(d, u, u_component, c, depth, k, width, spare, transform)
-        block = space + c // DEPTH * components * (tiles * DEPTH * t.SIZE + PAD)
-        next_c = c + DEPTH if c + DEPTH < total else 0
+        block = space + c // BLOCK * components * (tiles * BLOCK * t.SIZE + PAD)
+        next_c = c + BLOCK if c + BLOCK < total else 0
         next_k = k if next_c else k + width
         for i in range(components):
             _prefetch_weights(d, next_c, next_k, i, components)
@@ -252,13 +265,13 @@ def _work(d, scratch, first, last, m, plain_input, unpool, filters, finish, one,
         _inputs(d, d[V], patch, d[FIRST_TILE], first, last, tiles, m, plain_input, unpool)
         return
     u = zeros + PANEL * t.SIZE
-    products = u + components * (DEPTH * WIDTH * t.SIZE + PAD)
-    space = products + components * (tiles * WIDTH * t.SIZE + PAD)
+    products = u + components * (BLOCK * BLOCK * t.SIZE + PAD)
+    space = products + components * (tiles * BLOCK * t.SIZE + PAD)
     outputs = _up(d[K], v.LANES)
     if d[PHASE] == PRODUCTS:
         for item in range(first, last):
-            k = item * WIDTH
-            width = min(WIDTH, outputs - k)
+            k = item * BLOCK
+            width = min(BLOCK, outputs - k)
             _products(d, d[V], tiles, d[COUNT], k, width, u, products, spare, zeros, m, filters)
             _outputs(d, products, tiles, d[FIRST_TILE], d[COUNT], k, width, patch, m, finish, one, two, three)
         return
@@ -266,8 +279,8 @@ def _work(d, scratch, first, last, m, plain_input, unpool, filters, finish, one,
         begin = item * tiles
         count = min(tiles, d[COUNT] - begin)
         _inputs(d, space, patch, begin, 0, count, tiles, m, plain_input, unpool)
-        for k in range(0, outputs, WIDTH):
-            width = min(WIDTH, outputs - k)
+        for k in range(0, outputs, BLOCK):
+            width = min(BLOCK, outputs - k)
             _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters)
             _outputs(d, products, tiles, begin, count, k, width, patch, m, finish, one, two, three)
 
@@ -301,75 +314,106 @@ def tiles_per_item(m, C):
     """So many tiles that making U is a small part of the work, and V stays in a 2 MiB cache where that is possible."""
     return max(56, min(112, (1 << 20) // ((m + 2) ** 2 * C * t.SIZE) // 14 * 14))
 
+SHARED_TILES = 112          # tiles that share a pass over the weights where all threads work on the same tiles
 
-def pad_weights(w):
-    """(3, 3, C, K) with C and K filled up with zeros to whole vectors; w itself where they are."""
-    C, K = (-(-n // v.LANES) * v.LANES for n in w.shape[2:])
+
+class Weights(NamedTuple):
+    """(3, 3, C, K) weights ready for use: C and K filled up to whole vectors; blocked: see `blocked`."""
+    values: np.ndarray
+    channels: tuple
+    is_blocked: bool = False
+
+
+def padded(w):
+    """Weights with zeros up to whole vectors; w itself where it has them."""
+    C, K = (_whole(n) for n in w.shape[2:])
     if w.shape[2:] == (C, K) and w.flags.c_contiguous and w.dtype == np.float32:
-        return w
-    padded = np.zeros((3, 3, C, K), np.float32)
-    padded[:, :, :w.shape[2], :w.shape[3]] = w
-    return padded
+        return Weights(w, (C, K))
+    values = np.zeros((3, 3, C, K), np.float32)
+    values[:, :, :w.shape[2], :w.shape[3]] = w
+    return Weights(values, (C, K))
+
+
+def blocked(w):
+    """The same in the order in which they are used: block after block (9, BLOCK, BLOCK), so that they stream from memory.
+    Worth a copy for weights that are used often; small ones stay in the cache anyway."""
+    plain = padded(w)
+    C, K = plain.channels
+    if plain.values.size < 1 << 17:
+        return plain
+    values = buffers.fresh(plain.values.nbytes).view(np.float32)
+    begin = 0
+    for c in range(0, C, BLOCK):
+        for k in range(0, K, BLOCK):
+            block = plain.values[:, :, c:c + BLOCK, k:k + BLOCK]
+            values[begin:begin + block.size].reshape(block.shape)[...] = block
+            begin += block.size
+    return Weights(values, (C, K), True)
+
+
+def _whole(channels):
+    return -(-channels // v.LANES) * v.LANES
 
 
 def pad_bias(b):
     """(K,) filled up with zeros to whole vectors."""
-    padded = np.zeros(-(-b.size // v.LANES) * v.LANES, np.float32)
+    padded = np.zeros(_whole(b.size), np.float32)
     padded[:b.size] = b
     return padded
 
 
 def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=None, rule=0, unpool=None):
-    """y = finish(x convolved with w). All arrays contiguous float32, (N, H, W, C) but for the padded weights (3, 3, C, K).
+    """y = finish(x convolved with w). x, y contiguous float32 (N, H, W, C) and (N, H, W, K); w: Weights.
 
     m: the tile. pad: (top, left); y's size says the rest. turned: w is that of the layer whose gradient this is.
-    bias: (K padded to whole vectors). decisions: Decisions written by RELU and POOL, read by MASK and POOL_MASK with rule.
+    bias: pad_bias(b). decisions: Decisions, written by RELU and POOL, read by MASK and POOL_MASK, with a rule's number.
     unpool: Decisions ("bytes"); then x is the gradient of a 2x2 pooling and what is convolved is its gradient.
     """
-    N, YH, YW, K = y.shape
     scale = 2 if finish == POOL else 1
     d = np.zeros(len(FIELDS), np.int64)
-    d[[X, WEIGHTS, Y]] = [a.__array_interface__["data"][0] for a in (x, w, y)]
-    d[IMAGES:W_K + 1] = (*x.shape, YH, YW, K, *pad, *w.shape[2:])
-    d[[TURNED, FINISH, RULE]] = turned, finish, rule
+    d[[X, WEIGHTS, Y]] = address(x), address(w.values), address(y)
+    d[IMAGES:W_K + 1] = (*x.shape, *y.shape[1:], *pad, *w.channels)
+    d[[BLOCKED, TURNED, FINISH, RULE]] = w.is_blocked, turned, finish, rule
     if bias is None:
-        bias = np.zeros(-(-K // v.LANES) * v.LANES, np.float32)
-    d[BIAS] = bias.__array_interface__["data"][0]
+        bias = np.zeros(_whole(y.shape[3]), np.float32)
+    d[BIAS] = address(bias)
     if decisions is not None:
         d[[DECISIONS, DECISION_ROWS, DECISION_COLUMNS]] = decisions.address, decisions.rows, decisions.columns
     if unpool is not None:
         d[[UNPOOL, UNPOOL_ROWS, UNPOOL_COLUMNS]] = unpool.address, unpool.rows, unpool.columns
-    d[TILE_ROWS], d[TILE_COLUMNS] = -(-YH * scale // m), -(-YW * scale // m)
+    d[TILE_ROWS], d[TILE_COLUMNS] = (-(-size * scale // m) for size in y.shape[1:3])
+    debug.check_winograd(d, x, w, y, m, bias, decisions, unpool)
     _run(d, _KERNELS[m, turned], m)
 
 
 def _run(d, function, m):
-    """Cut the work: blocks of tiles for each thread, or, with too few blocks, panels of outputs."""
+    """Cut the work: blocks of tiles for each thread, or, with too few of them, panels of outputs."""
     total = int(d[IMAGES] * d[TILE_ROWS] * d[TILE_COLUMNS])
     components = (m + 2) ** 2
-    channels, outputs = (-(-int(n) // v.LANES) * v.LANES for n in (d[C], d[K]))
-    most = tiles_per_item(m, channels)
+    channels, outputs = _whole(int(d[C])), _whole(int(d[K]))
     workers = threads.get_threads()
-    blocks = -(-total // most)
-    fixed = PATCH_BYTES + SPARE_BYTES + PANEL * t.SIZE + components * (DEPTH * WIDTH * t.SIZE + PAD)
+    fixed = PATCH_BYTES + SPARE_BYTES + PANEL * t.SIZE + components * (BLOCK * BLOCK * t.SIZE + PAD)
 
-    def space(tiles):
-        return components * (tiles * channels * t.SIZE + PAD * (-(-channels // DEPTH)))
+    def inputs(tiles):
+        return components * (tiles * channels * t.SIZE + PAD * -(-channels // BLOCK))
 
+    def products(tiles):
+        return fixed + components * (tiles * BLOCK * t.SIZE + PAD)
+
+    blocks = -(-total // tiles_per_item(m, channels))
     if workers == 1 or blocks >= 2 * workers:
         if blocks < 4 * workers:
             blocks = -(-blocks // workers) * workers
         tiles = -(-total // blocks)
         d[[TILES, PHASE, COUNT]] = tiles, ALL, total
-        threads.run(function, d, -(-total // tiles), 1, fixed + components * (tiles * WIDTH * t.SIZE + PAD) + space(tiles))
+        threads.run(function, d, -(-total // tiles), 1, products(tiles) + inputs(tiles))
         return
-    blocks = -(-total // 112)
-    tiles = -(-total // blocks)
-    with buffers.Lease(space(tiles)) as shared:
-        d[[TILES, V]] = tiles, shared.__array_interface__["data"][0]
+    tiles = -(-total // -(-total // SHARED_TILES))
+    with buffers.Lease(inputs(tiles)) as shared:
+        d[[TILES, V]] = tiles, address(shared)
         for first in range(0, total, tiles):
             count = min(tiles, total - first)
             d[[FIRST_TILE, COUNT, PHASE]] = first, count, INPUTS
             threads.run(function, d, count, max(1, count // (4 * workers)), fixed)
             d[PHASE] = PRODUCTS
-            threads.run(function, d, -(-outputs // WIDTH), 1, fixed + components * (tiles * WIDTH * t.SIZE + PAD))
+            threads.run(function, d, -(-outputs // BLOCK), 1, products(tiles))
