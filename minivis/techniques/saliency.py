@@ -4,9 +4,9 @@ from typing import Literal
 import numpy as np
 
 from ..objectives import Score
-from ..options import Network, Picture, Target
+from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import attribution, begin, input_gradient, look, recipe
+from .common import Positions, attribution, begin, input_gradient, look, recipe
 
 REDUCERS = {
     "max": lambda g: np.abs(g).max(axis=2),
@@ -22,7 +22,8 @@ QUANTITIES = {
 }
 
 
-def saliency(net: Network, picture: Picture, *, target: Target = None, score: Score = "logit",
+def saliency(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
+             positions: Positions = "strongest", score: Score = "logit",
              reduce: Literal["max", "l2", "mean", "sum", "none"] = "max") -> Attribution:
     """The gradient of a class score with respect to every pixel: where would a small change matter most?
 
@@ -33,12 +34,15 @@ def saliency(net: Network, picture: Picture, *, target: Target = None, score: Sc
     Caution: a small gradient does not say that a pixel is unimportant; a saturated score hardly changes at all.
 
     target    the class: an index, a WordNet id or a label; none means the network's first choice
+    unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
+    positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
     score     logit, or prob / logprob after the softmax, which also looks at what speaks for *other* classes
     reduce    how three colours become one number: max or mean of |g|, l2 norm, signed sum; none keeps signed colours
     """
     seen, x = look(net, picture, needs_grad=True)
-    start = begin(net, x, target=target, score=score)
+    start = begin(net, x, target=target, unit=unit, positions=positions, score=score)
     g = input_gradient(net, x, start)
     return attribution(net, seen, start, REDUCERS[reduce](g), g, signed=reduce in ("sum", "none"),
-                       quantity=f"{QUANTITIES[reduce]} ({score} per unit of network input)",
-                       recipe=recipe(saliency, net, target=target, score=score, reduce=reduce))
+                       quantity=f"{QUANTITIES[reduce]} ({start.kind} per unit of network input)",
+                       recipe=recipe(saliency, net, target=target, unit=unit, positions=positions, score=score,
+                                     reduce=reduce))
