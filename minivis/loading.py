@@ -13,7 +13,7 @@ DEFAULT = "minivgg"             # the embedded network: what one gets who names 
 
 
 def load_network(name=DEFAULT, device="auto", precision="float32"):
-    """The network in a weights file, or the one embedded in minivis under a name.
+    """The network in a weights file of any form, or one known by name: embedded in minivis, or published and fetched.
 
     device       "cpu", "gpu", "gpu:1" or "auto": the GPU if there is one that works
     precision    "float32", "float32-direct" (no Winograd), "float64"; on a GPU also "tf32", "float16"
@@ -21,7 +21,7 @@ def load_network(name=DEFAULT, device="auto", precision="float32"):
     from .checkpoints import open_network
     from .devices import choose
     text = os.fspath(name)
-    path = text if os.path.exists(text) else embedded(text)
+    path = text if os.path.exists(text) else embedded(text) or published(text)
     if path is None:
         looks_like_file = os.path.sep in text or os.path.splitext(text)[1] in (".h5", ".hdf5", ".pth", ".npz", ".onnx")
         if looks_like_file:
@@ -76,6 +76,18 @@ def _normal(random, shape, scale):
         part = flat[start:start + 2**20]
         part[:] = random.standard_normal(part.size) * scale
     return array
+
+
+def published(name):
+    """The path of published weights that have been fetched; None for a name that is not published."""
+    from .checkpoints import registry
+    if name not in registry.entries():
+        return None
+    path = registry.cached(name)
+    if path is None:
+        size = registry.entry(name).size_text
+        raise MinivisError(f"{name} has not been fetched yet: `minivis weights get {name}` does it ({size})")
+    return path
 
 
 def embedded_names():

@@ -49,6 +49,14 @@ def data_folder():
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """No test writes to the cache of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIVIS_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+        yield
+
+
 @pytest.fixture(params=["cpu", "reference"])
 def each_kernel_set(request):
     """Run a test once with each kernel set for NumPy arrays."""

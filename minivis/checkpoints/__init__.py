@@ -2,6 +2,11 @@
 
 
 def open_network(path, precision="float32"):
-    """The Network in a weights file, its form recognised by content. Raises WeightFileError, in one clear line."""
+    """The Network in a weights file, its form recognised by content. Raises WeightFileError, in one clear line.
+
+    A file of minivis that we do not know is first read by a child process with limits; one of another form is converted
+    by it, once, into the cache.
+    """
     from . import minivis_hdf5
-    return minivis_hdf5.read(path, precision)
+    from .trust import known_or_checked
+    return minivis_hdf5.read(known_or_checked(path), precision)

@@ -3,10 +3,10 @@
 import hashlib
 import math
 import os
-from pathlib import Path
 
 from ..errors import MinivisError, WeightFileError
 from ..files import atomic_write, check_folder
+from . import trust
 from .families import FAMILIES, preprocessing
 
 IMAGENET_CLASSES = 1000
@@ -20,43 +20,43 @@ def convert(source, target, *, family=None, head=True, progress=None, reader=Non
     head        False: leave out the dense layers, so that the network takes pictures of any size
     progress    f(done, total), in bytes
     reader      an isolate.Reader to use (and keep); None: one for this file alone
-    trusted     True: read in this process; None: if its hash is in the registry or it lies in our own cache
+    trusted     True: read in this process; None: if its hash is in the registry or it is ours (trust.py)
     about       {"source", "licence", "architecture"} that are known of the file
     """
     source = str(source)
-    _check_source(source)
+    require_file(source)
     if family is not None and family not in FAMILIES:
         raise MinivisError(f"preprocessing {family!r} is not one of {', '.join(FAMILIES)}")
     if os.path.exists(target) and os.path.samefile(source, target):
         raise MinivisError(f"{target} is the file to be converted itself; give another name")
     check_folder(target)
     options = {"family": family, "head": head, "about": about or {}}
-    trusted = is_trusted(source) if trusted is None else trusted
+    trusted = trust.is_own(source) or trust.is_published(source) if trusted is None else trusted
     with atomic_write(target) as temporary:
         if trusted:
-            return convert_here(source, str(temporary), options, progress)
-        from .isolate import Reader
-        own = None if reader is not None else Reader()
-        try:
-            return (reader or own).convert(source, str(temporary), options, progress)
-        finally:
-            if own is not None:
-                own.close()
+            summary = convert_here(source, str(temporary), options, progress)
+        else:
+            summary = _in_child(reader, source, str(temporary), options, progress)
+    trust.remember(target)
+    return summary
 
 
 def check(source, *, reader=None):
     """Read a file of any form completely, keep nothing: its summary, or one WeightFileError."""
-    _check_source(str(source))
+    require_file(str(source))
+    return _in_child(reader, str(source), None, {"family": None, "head": True, "about": {}}, None)
+
+
+def _in_child(reader, *request):
     from .isolate import Reader
-    own = None if reader is not None else Reader()
-    try:
-        return (reader or own).convert(str(source), None, {"family": None, "head": True, "about": {}}, None)
-    finally:
-        if own is not None:
-            own.close()
+    if reader is not None:
+        return reader.convert(*request)
+    with Reader() as own:
+        return own.convert(*request)
 
 
-def _check_source(source):
+def require_file(source):
+    """A WeightFileError where there is no such file, or a folder."""
     if os.path.isdir(source):
         raise WeightFileError(f"{source}: is a folder" + (
             ": a TensorFlow SavedModel; save the model as .keras or .h5 instead"
@@ -127,15 +127,6 @@ def imagenet_labels():
     """[[WordNet id, name], ...] of the 1000 classes, in the order that all published networks share."""
     from ..targets import imagenet_classes
     return [list(row) for row in imagenet_classes()]
-
-
-def is_trusted(path):
-    """Whether we know the file: it lies in our own cache, or its hash is that of a published file."""
-    from .registry import cache_folder, entry_with_hash, has_size
-    real = Path(os.path.realpath(path))
-    if Path(os.path.realpath(cache_folder())) in real.parents and real.suffix == ".h5":
-        return True
-    return has_size(os.path.getsize(path)) and entry_with_hash(file_hashes(path)) is not None
 
 
 def file_hashes(path, names=("md5", "sha256")):

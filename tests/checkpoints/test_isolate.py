@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 
 from minivis.checkpoints import convert as convert_module
-from minivis.checkpoints import isolate, registry
-from minivis.checkpoints.convert import check, convert, file_hashes, is_trusted
+from minivis.checkpoints import isolate, open_network, registry, trust
+from minivis.checkpoints.convert import check, convert, file_hashes
 from minivis.checkpoints.isolate import Reader
 from minivis.errors import MinivisError, WeightFileError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder of this test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MINIVIS_WEIGHTS", str(folder))
+    return folder
+
 
 OPTIONS = {"family": None, "head": True, "about": {}}
 posix = pytest.mark.skipif(os.name == "nt", reason="named pipes, signals and limits are POSIX")
@@ -97,21 +106,52 @@ def test_strangers_are_never_read_in_this_process(sample, tmp_path, reader, monk
     assert convert(sample("torch_vgg16.pth"), tmp_path / "out.h5", reader=reader)["architecture"] == "vgg16"
 
 
-def test_our_own_cache_and_published_files_are_trusted(sample, tmp_path, monkeypatch):
-    monkeypatch.setenv("MINIVIS_WEIGHTS", str(tmp_path / "cache"))
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "mine.h5").write_bytes(b"x")
-    assert is_trusted(tmp_path / "cache" / "mine.h5")
+def test_published_files_are_trusted_by_their_full_hash(sample, tmp_path, monkeypatch):
     path = sample("torch_vgg16.pth")
-    assert not is_trusted(path)
+    assert not trust.is_published(path)
     hashes = file_hashes(path)
     entry = registry.Entry("test", "vgg16", True, "torchvision", "", (), "", "", "", sha256=hashes["sha256"])
     monkeypatch.setattr(registry, "entries", lambda path=None: {"test": entry})
-    assert is_trusted(path)
+    assert trust.is_published(path)
     prefix = registry.Entry("test", "vgg16", True, "torchvision", "", (), "", "", "",
                             sha256_prefix=hashes["sha256"][:8])
     monkeypatch.setattr(registry, "entries", lambda path=None: {"test": prefix})
-    assert not is_trusted(path), "eight digits of a hash are no proof"
+    assert not trust.is_published(path), "eight digits of a hash are no proof"
+
+
+def test_any_form_opens_as_a_network_and_is_converted_once(sample, monkeypatch, cache):
+    path, children = sample("torch_vgg16.pth"), []
+    start = Reader._start
+    monkeypatch.setattr(Reader, "_start", lambda self: (children.append(1), start(self)))
+    for _ in range(2):
+        assert open_network(path).logits_layer == "fc8"
+    assert len(children) == 1 and len(list((cache / "converted").glob("*.h5"))) == 1
+
+
+def test_a_strangers_file_of_minivis_is_checked_once_and_again_after_a_change(sample, tmp_path, monkeypatch, cache):
+    path, children = tmp_path / "net.h5", []
+    convert(sample("torch_mixed.onnx"), tmp_path / "ours.h5")
+    start = Reader._start
+    monkeypatch.setattr(Reader, "_start", lambda self: (children.append(1), start(self)))
+    open_network(tmp_path / "ours.h5")
+    assert len(children) == 0, "we have just written it"
+    path.write_bytes((tmp_path / "ours.h5").read_bytes())
+    for _ in range(2):
+        open_network(path)
+    assert len(children) == 1
+    os.utime(path, (1, 1))
+    open_network(path)
+    assert len(children) == 2
+
+
+@posix
+def test_the_cache_need_not_be_writable(sample, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("MINIVIS_WEIGHTS", str(tmp_path / "file" / "cache"))
+    convert(sample("torch_mixed.onnx"), tmp_path / "out.h5")
+    assert open_network(tmp_path / "out.h5").logits_layer == "head"
+    with pytest.raises(WeightFileError, match=r"no place to convert it to.*MINIVIS_WEIGHTS"):
+        open_network(sample("torch_mixed.onnx"))
 
 
 @pytest.mark.parametrize("content, says", [
