@@ -109,15 +109,17 @@ class Chain(Op):
     layers   [(name, kind)] of every layer in it, for gradient rules
     steps    what the kernels run; weights: one entry per step, (w, b) or None, frozen
     cache    a dict for what the kernel set derives from the weights
+    memory   bytes that work buffers may take, or None
     """
     kind = "chain"
 
-    def __init__(self, layers, steps, weights, precision, cache):
+    def __init__(self, layers, steps, weights, precision, cache, memory=None):
         self.layers, self.steps, self.weights, self.precision, self.cache = layers, steps, weights, precision, cache
+        self.memory = memory
 
     def forward(self, x):
         y, self.saved = kernels.of(x).chain_forward(x, self.steps, self.weights, keep=self.needs[0],
-                                                    precision=self.precision, cache=self.cache)
+                                                    precision=self.precision, memory=self.memory, cache=self.cache)
         self.weights = self.cache = None        # `saved` has what the way back needs
         return y
 

@@ -116,7 +116,7 @@ def parser_for(name, function):
         common.add_argument("--device", default="auto", metavar="auto|cpu|gpu|gpu:N", help="(default: auto)")
         common.add_argument("--precision", default="float32", help="(default: float32)",
                             choices=("float32", "float32-direct", "float64", "tf32", "float16"))
-    if "memory" in reserved(function):
+    if {"net", "memory"} & set(reserved(function)):
         common.add_argument("--memory", metavar="SIZE", help="for work space, e.g. 500MB "
                             "(default: the smaller of 2 GB and half of what is free)")
     if "seed" in reserved(function):
@@ -169,7 +169,8 @@ class Job:
         if "net" in self.reserved:
             from .loading import load_network
             named = () if self.args.network is None else (self.args.network,)
-            values["net"] = load_network(*named, device=self.args.device, precision=self.args.precision)
+            net = load_network(*named, device=self.args.device, precision=self.args.precision)
+            values["net"] = net.with_memory(self.args.memory) if self.args.memory else net
         for name in ("seed", "memory"):
             if name in self.reserved:
                 values[name] = getattr(self.args, name)

@@ -39,6 +39,7 @@ class Network:
         self.meta = dict(meta or {})
         self.name = name or self.meta.get("architecture") or "network"
         self.precision = check_precision(precision)
+        self.memory = None
         self.weights = Weights(weight_shapes(self.table), weights, self.dtype)
         self._channels = infer_shapes(self.table)       # of the table's own size, which may be free
         self.logits_layer = logits_layer and self.layer_name(logits_layer)
@@ -114,7 +115,7 @@ class Network:
         if cache is None:
             cache = {"weights": self._shared}       # what comes of a weight alone serves every chain it is in
             self._caches[key] = weights, cache
-        return Chain(run.layers, run.steps, weights, self.precision, cache)(x)
+        return Chain(run.layers, run.steps, weights, self.precision, cache, self.memory)(x)
 
     def _pair(self, name):
         bias = self.weights.get(f"{name}/bias")
@@ -232,6 +233,16 @@ class Network:
             return self._copies[precision]
         other = self._copy(self.weights.arrays(), precision)
         self._copies[precision] = other
+        return other
+
+    def with_memory(self, memory):
+        """This network with work memory of at most so many bytes (or "256MB") at once; None: as fast as it goes.
+
+        It changes how the work is cut up, never a bit of the result. Weights and what was derived from them are shared.
+        """
+        from .batching import parse_bytes
+        other = copy.copy(self)
+        other.memory = None if memory is None else parse_bytes(memory)
         return other
 
     def with_weights(self, weights):

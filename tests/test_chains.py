@@ -5,7 +5,7 @@ import pytest
 from minivis.chains import Chain, cut
 from minivis.errors import MinivisError
 from minivis.layers import Layer, Table
-from minivis.loading import random_weights
+from minivis.loading import random_network, random_weights
 from minivis.network import Network
 from minivis.tensor import Tensor, gradient
 
@@ -170,3 +170,15 @@ def test_a_picture_too_small_for_the_chain_is_one_clear_error():
     net = Network(layers, random_weights(layers))
     with pytest.raises(MinivisError, match="big: nothing is left of its 4 x 4 input"):
         net(np.zeros((1, 4, 4, 3), np.float32))
+
+
+def test_a_memory_limit_changes_no_bit():
+    net = random_network("vgg11", head=False)
+    x = np.random.default_rng(0).standard_normal((1, 48, 40, 3), dtype=np.float32)
+    results = []
+    for memory in (None, "200MB", "1MB"):
+        given = Tensor(x, needs_grad=True)
+        y = net.with_memory(memory)(given)[net.output_layer]
+        results.append((y.data, gradient(y, given)))
+    for y, dx in results[1:]:
+        assert np.array_equal(y, results[0][0]) and np.array_equal(dx, results[0][1])

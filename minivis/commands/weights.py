@@ -70,7 +70,10 @@ def convert(file: File, *, out: File, preprocessing: str | None = None, head: bo
 
 
 def check(file: File) -> Report:
-    """Read a weights file of any form completely, in a process of its own, and say what it is; nothing is written."""
+    """Read a weights file of any form completely, in a process of its own, and say what it is; nothing is written.
+
+    file    Keras, PyTorch, safetensors, MatConvNet, ONNX or minivis
+    """
     from ..checkpoints.convert import check as run
     return _report(file, run(file), ["every weight is there, of the right shape and finite"])
 
