@@ -18,7 +18,7 @@ CALLS = {
                 ["conv2", "--sort", "norm", "--scaling", "layer"]],
     "activations": [PICTURE, [*PICTURE, "--layers", "conv1", "scores", "--sort", "max", "--gamma", "0.5"],
                     [*PICTURE, "--unit", "relu1:3"], [*PICTURE, "--everything", "--target", "dog"]],
-    "occlusion": [[*PICTURE, "--size", "8", "--stride", "8"],
+    "occlusion": [[*PICTURE, "--size", "8", "--stride", "8"], [*PICTURE, "--size", "9", "--aggregate", "none"],
                   [*PICTURE, "--size", "8", "--stride", "8", "--targets", "cat", "1", "--fill", "noise", "--seed", "3",
                    "--memory", "1MB"]],
     "saliency": [PICTURE, [*PICTURE, "--target", "n02", "--score", "prob", "--reduce", "none"]],

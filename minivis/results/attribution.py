@@ -79,7 +79,8 @@ class Attribution(Result):
         found = [*picture_panel(self.seen), main]
         if self.seen is not None and self.values.ndim == 3:
             found += self._close_up()
-        if self.seen is not None and self.values.ndim == 2 and not main.shown.problem:
+        on_its_grid = self.seen is not None and self.values.shape == self.seen.picture.shape[:2]
+        if on_its_grid and not main.shown.problem:
             found.append(Panel("Map over the picture", show.overlay(self.seen.picture, main.shown, self.values),
                                caption="Colours as in the map; the stronger the value, the less the picture shows."))
         return found
@@ -127,7 +128,7 @@ class Occlusion(Attribution):
         """The largest drops (sign 1) or rises (-1): [(change, (top, left, bottom, right))], windows not overlapping."""
         changes = sign * self.changes()
         tops, lefts = (np.asarray(edges) for edges in self.positions)
-        height, width = self.values.shape[:2]
+        height, width = (self.values if self.seen is None else self.seen.picture).shape[:2]
         found = []
         for flat in np.argsort(-changes, axis=None, kind="stable"):
             row, column = np.unravel_index(flat, changes.shape)

@@ -63,7 +63,7 @@ class EveryLayer(Result):
         sheet = show.stack([head, *[_draw_row(row, numbers) for row, numbers in zip(self.rows, self.table())]], 0)
         return Panel("", sheet, exact=True, caption=(
             f"Thumbnails: the {SHOWN} channels of largest activation, the same for a and for dS/da, each layer on one "
-            f"scale that ends at the {show.PERCENTILE:g} th percentile; black to yellow from zero up; blue, white and "
+            f"scale that ends at the {show.PERCENTILE:g}th percentile; black to yellow from zero up; blue, white and "
             "red below, at and above zero; bars for layers without positions. zero: the share of exact zeros. Weights: "
             "those of the convolution or dense layer that the row ends."))
 
