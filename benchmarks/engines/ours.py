@@ -1,6 +1,4 @@
 """minivis itself: whole networks through Network and the tape, single convolutions through the kernels."""
-import inspect
-
 import numpy as np
 
 from .. import networks
@@ -24,23 +22,16 @@ def _network(case):
     import minivis as mv
     net = mv.random_network(case.network, head=case.head)
     precision = "float64" if _dtype == np.float64 else case.precision
-    return net if precision == "float32" else net.with_precision(precision)
-
-
-def _options(case, net):
-    if case.memory is None:
-        return {}
-    if "memory" not in inspect.signature(type(net).__call__).parameters:
-        raise Unsupported("a network call takes no memory budget")
-    return {"memory": case.memory}
+    net = net if precision == "float32" else net.with_precision(precision)
+    return net.with_memory(case.memory) if case.memory else net
 
 
 def forward(case, folder):
     if case.conv or case.network == "vgg16-chain":
         return _kernel_forward(case, folder)
     net, x = _network(case), inputs(case).astype(_dtype)
-    last, options = net.output_layer, _options(case, net)
-    return lambda: {"y": net(x, **options)[last]}
+    last = net.output_layer
+    return lambda: {"y": net(x)[last]}
 
 
 def gradient(case, folder):
@@ -48,8 +39,8 @@ def gradient(case, folder):
         return _chain_gradient(case, folder)
     import minivis as mv
     net, x = _network(case), mv.Tensor(inputs(case).astype(_dtype), needs_grad=True)
-    last, options = net.output_layer, _options(case, net)
-    return lambda: {"dx": mv.gradient(net(x, **options)[last], x)}
+    last = net.output_layer
+    return lambda: {"dx": mv.gradient(net(x)[last], x)}
 
 
 def _steps(folder):
