@@ -13,7 +13,7 @@ from minivis.techniques.saliency import saliency
 from minivis.techniques.unit_gradient import unit_gradient
 from minivis.tensor import Tensor, gradient
 
-NAMES = golden.names()
+NAMES = ("fire", "odd", "vgg")         # what tools/make_golden.py writes
 RULES = ("plain", "guided", "deconv")
 
 
@@ -30,7 +30,7 @@ def case(request, each_kernel_set):
 
 
 def test_there_are_goldens_and_they_are_small():
-    assert {"fire", "vgg", "odd"} <= set(NAMES)
+    assert set(NAMES) <= set(golden.names())
     assert sum(array.nbytes for name in NAMES for array in golden.load(name)[1].values()) < 3e6
 
 
