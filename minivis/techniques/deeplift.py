@@ -35,7 +35,7 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     """
     seen, x = look(net, picture)
     start = begin(net, x, target=target, unit=unit, positions=positions)
-    base = filled(net, x.data, seen, baseline, seed)
+    base = kernels.xp(x.data).asarray(filled(net, x.data, seen, baseline, seed), x.dtype)
     m, before = multipliers(net, x.data, base, start)
     values = net.to_rgb(host(x.data - base)[0].astype(np.float64) * m)
     gap = float(values.sum()) - (start.value - before)
@@ -50,7 +50,7 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
 def multipliers(net, x, base, start):
     """(m (H, W, C) in network order, score of the baseline) for x and base (1, H, W, C)."""
     xp = kernels.xp(x)
-    both = Tensor(xp.concatenate([x, xp.asarray(base, x.dtype)]), needs_grad=True)
+    both = Tensor(xp.concatenate([x, base]), needs_grad=True)
     tensor = net(both, layers=[start.layer], keep="inputs")[start.layer]
     m = gradient(tensor, both, rules=rescale.rules(net, start.layer), seed=repeated(start, 2))
     before = float((tensor.data[1:] * start.seed).sum())

@@ -40,7 +40,8 @@ def excitation_backprop(net: Network, picture: Picture, *, target: Target = None
         a = (P - Q).sum(axis=2).clip(min=0)
         notes = [f"Contrastive, at layer {layer}, {a.shape[0]} x {a.shape[1]} places."]
     values = enlarge(net, a, layer, x.shape[1:3], upsample)
-    return attribution(net, seen, start, values, None, signed=False, quantity="probability to be drawn", notes=notes,
+    return attribution(net, seen, start, values, None, signed=False, notes=notes,
+                       quantity="probability to be drawn" + (", minus that of all the rest" if contrastive else ""),
                        recipe=recipe(excitation_backprop, net, target=target, unit=unit, positions=positions,
                                      layer=layer, contrastive=contrastive, upsample=upsample))
 

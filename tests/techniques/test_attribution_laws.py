@@ -6,6 +6,7 @@ from minivis.errors import MinivisError
 from minivis.layers import Layer
 from minivis.network import Network
 from minivis.techniques.cam import cam
+from minivis.techniques.cams import enlarge, weighted
 from minivis.techniques.deeplift import deeplift
 from minivis.techniques.eigencam import eigencam
 from minivis.techniques.excitation_backprop import excitation_backprop
@@ -22,6 +23,7 @@ from minivis.techniques.lrp import lrp
 from minivis.techniques.scorecam import scorecam
 from minivis.techniques.smoothgrad import smoothgrad
 from minivis.techniques.xgradcam import xgradcam
+from minivis.tensor import Tensor, gradient
 
 
 def close(got, wanted, tolerance=1e-10):
@@ -124,6 +126,37 @@ def test_cam_with_dense_weights_and_where_it_cannot_be(picture):
     weights["scores/weight"] = random.standard_normal((480, 3))
     with pytest.raises(MinivisError, match="not an average"):
         cam(Network(flat, weights, "scores", preprocessing=prep), picture)
+
+
+@pytest.mark.parametrize("layer, wanted, split", [
+    ("conv1", [[11.25, 13.5], [20.25, 22.5]], [[[-3.75, 3], [23.25, 30]], [[15, 10.5], [-3, -7.5]]]),
+    ("relu1", [[0, 4], [28, 32.5]], None),
+])
+def test_gradcam_of_captums_unit_test(layer, wanted, split):
+    """Its network: x = 0..15, 3x3 filters of ones with bias -50 and -75, ReLU, a dense row after a channel-first
+    flatten."""
+    layers = [Layer("input", "input", shape=[4, 4, 1]), Layer("conv1", "conv", filters=2, kernel=3),
+              Layer("relu1", "relu"), Layer("flat", "flatten", order="chw"), Layer("fc1", "linear", outputs=1),
+              Layer("relu2", "relu")]
+    weights = {"conv1/weight": np.ones((3, 3, 1, 2)), "conv1/bias": np.array([-50.0, -75.0]),
+               "fc1/weight": np.array([[1.0]] * 5 + [[-1.0]] * 3), "fc1/bias": np.zeros(1)}
+    net = Network(layers, weights, "relu2", precision="float64")
+    values = net(Tensor(np.arange(16.0).reshape(1, 4, 4, 1), needs_grad=True), layers=[layer, "relu2"])
+    a, g = values[layer].data[0], gradient(values["relu2"], values[layer])[0]
+    assert np.allclose(weighted(a, g.mean(axis=(0, 1))), wanted)
+    if split is not None:
+        assert np.allclose(np.moveaxis(a * g.mean(axis=(0, 1)), 2, 0), split)
+
+
+def test_places_stand_at_the_centres_of_their_fields(conv_net):
+    """conv2 after a pooling: units 2 pixels apart, the first centre at pixel 2.5; corners and edges lie elsewhere."""
+    net, a = conv_net(), np.arange(12.0).reshape(4, 3)
+    big = enlarge(net, a, "conv2", (12, 10), "centres")
+    assert big.shape == (12, 10) and big[2, 2] == a[0, 0] and big[3, 3] == pytest.approx(1)
+    assert big[5, 4] == pytest.approx(1.25 * 3 + 0.75) and big[11, 9] == a[3, 2]
+    corners, edges = (enlarge(net, a, "conv2", (12, 10), how) for how in ("corners", "half_pixel"))
+    assert corners[0, 0] == 0 and corners[-1, -1] == 11 and not np.allclose(corners, big)
+    assert edges.mean() == pytest.approx(a.mean()) and not np.allclose(edges, corners)
 
 
 def test_guided_gradcam_is_the_product(conv_net, picture):
