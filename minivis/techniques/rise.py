@@ -1,11 +1,12 @@
 """RISE: random masks, each weighted by the score that it leaves."""
 import numpy as np
 
+from .. import show
 from ..errors import MinivisError
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, recipe
+from .common import Positions, recipe, why_zero
 from .hiding import hiding
 from .occlusion import FILLS, Fill
 
@@ -40,11 +41,20 @@ def rise(net: Network, picture: Picture, *, target: Target = None, unit: Unit = 
     for i, s in enumerate(scores):
         values += s * masks(i)
     values /= samples * keep
-    return attribution(net, h.seen, h.start, values.astype(net.dtype), None, recipe(
-        rise, net, seed, target=target, unit=unit, positions=positions, score=score, samples=samples, cells=cells,
-        keep=keep, fill=fill),
-        [f"{samples} masks of {cells} x {cells} cells, {100 * keep:g} % open; hidden places show {FILLS[fill]}."],
-        quantity=f"mean {h.start.kind} of the masks that show the pixel")
+    notes = [f"{samples} masks of {cells} x {cells} cells, {100 * keep:g} % open; hidden places show {FILLS[fill]}."]
+    notes += [] if values.any() else [why_zero(h.start)]
+    how = recipe(rise, net, seed, target=target, unit=unit, positions=positions, score=score, samples=samples,
+                 cells=cells, keep=keep, fill=fill)
+    return MeanScore(values.astype(net.dtype), None, h.start.target, h.start.value, h.start.kind, h.seen,
+                     layer=h.start.layer, quantity=f"mean {h.start.kind} of the masks that show the pixel", recipe=how,
+                     notes=notes)
+
+
+class MeanScore(Attribution):
+    """Every pixel has some score, so the colours begin at the least one and not at 0."""
+
+    def shown(self):
+        return show.heat(self.values, low=None)
 
 
 class Masks:

@@ -1,0 +1,209 @@
+"""Perturbation techniques: exact on networks solved by hand, their estimators by definition."""
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from minivis.errors import MinivisError
+from minivis.techniques.counter_evidence import counter_evidence
+from minivis.techniques.extremal_perturbation import (
+    Bells,
+    Enlarged,
+    area_gradient,
+    extremal_perturbation,
+    masked_gradient,
+    variation_gradient,
+)
+from minivis.techniques.feature_ablation import feature_ablation
+from minivis.techniques.grabcut import grabcut, seeds_of
+from minivis.techniques.hiding import hiding, segments_of
+from minivis.techniques.kernel_shap import coalitions, kernel_shap, shapley_fit
+from minivis.techniques.lime import fit, lime, similarity
+from minivis.techniques.occlusion import occlusion
+from minivis.techniques.rise import Masks, bilinear, rise
+
+
+def contributions(net, w, picture, target, segments, compactness=10.0, fill="black"):
+    """Of each superpixel of a linear network: sum of w (x - filling); (labels, values)."""
+    h = hiding(net, picture, fill, target=target)
+    labels, K = segments_of(h.seen, segments, compactness)
+    x, ground = (net.to_rgb(a[0]) for a in (h.x, h.background))
+    per_pixel = (w[:, :, :, target] * (x - ground)).sum(axis=2)
+    return labels, np.bincount(labels.reshape(-1), per_pixel.reshape(-1), minlength=K)
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+@pytest.mark.parametrize("technique, options, tolerance", [
+    (feature_ablation, {}, 1e-12),
+    (kernel_shap, {"samples": 60}, 1e-9),
+    (lime, {"samples": 60, "score": "logit", "ridge": 0.0}, 1e-9),
+])
+def test_superpixels_of_a_linear_network_get_what_they_add(linear_net, picture, channels, technique, options,
+                                                           tolerance):
+    net, w = linear_net(channels)
+    labels, wanted = contributions(net, w, picture, 1, 6)
+    result = technique(net, picture, target=1, segments=6, fill="black", **options)
+    assert result.values.shape == labels.shape and np.ptp(wanted) > 0.1
+    assert np.abs(result.values - wanted[labels]).max() < tolerance * np.abs(wanted).max()
+
+
+def test_kernel_shap_of_all_coalitions_is_the_shapley_value(conv_net, picture):
+    net = conv_net(bias=0.1)
+    h = hiding(net, picture, "mean", target=0)
+    labels, K = segments_of(h.seen, 4)
+    assert 3 <= K <= 6
+
+    def score(shown):
+        return h.scores(lambda i: np.isin(labels, shown).astype(float), 1)[0]
+    value = {shown: score(shown) for n in range(K + 1) for shown in itertools.combinations(range(K), n)}
+    phi = np.zeros(K)
+    for shown, v in value.items():
+        for k in set(range(K)) - set(shown):
+            share = math.factorial(len(shown)) * math.factorial(K - 1 - len(shown)) / math.factorial(K)
+            phi[k] += share * (value[tuple(sorted((*shown, k)))] - v)
+    result = kernel_shap(net, picture, target=0, segments=4, samples=2 ** K)
+    assert np.abs(result.values - phi[labels]).max() < 1e-9 * np.abs(phi).max() and np.ptp(phi) > 0
+    assert abs(result.gap) < 1e-12
+
+
+def test_drawn_coalitions_come_in_pairs_of_the_kernels_sizes():
+    z, weight = coalitions(30, 2000, seed=0)
+    assert z.shape == (2000, 30) and (z[::2] + z[1::2] == 1).all() and (weight == 1).all()
+    size = z.sum(axis=1)
+    chance = 1 / (np.arange(1, 30) * np.arange(29, 0, -1))
+    chance /= chance.sum()
+    assert abs((size == 1).mean() - chance[0]) < 0.03 and size.min() == 1 and size.max() == 29
+
+
+def test_shapley_fit_of_one_player_is_everything():
+    assert shapley_fit(np.zeros((0, 1), int), np.zeros(0), np.zeros(0), 5.0, 2.0) == [3.0]
+
+
+def test_lime_is_weighted_ridge_regression(rng):
+    from sklearn.linear_model import Ridge
+    z = rng.integers(0, 2, (40, 6))
+    y = z @ rng.standard_normal(6) + rng.standard_normal(40)
+    distance = [1 - row.sum() / (np.linalg.norm(row) * np.sqrt(6)) if row.any() else 1.0 for row in z]
+    weight = np.sqrt(np.exp(-np.square(distance) / 0.25 ** 2))
+    assert np.allclose(similarity(z, 0.25), weight)
+    w, intercept, explained = fit(z, y, weight, 0.7)
+    model = Ridge(alpha=0.7).fit(z, y, weight)
+    assert np.allclose(w, model.coef_, atol=1e-12) and np.isclose(intercept, model.intercept_)
+    assert np.isclose(explained, model.score(z, y, weight))
+
+
+def test_rise_is_the_mean_of_masks_weighted_by_their_scores(conv_net, picture):
+    net = conv_net(bias=0.1)
+    result = rise(net, picture, target=1, samples=9, cells=3, keep=0.4, score="prob", seed=3)
+    masks = Masks((12, 10), 3, 0.4, 3)
+    x = net.preprocess(picture)[0]
+    total = np.zeros((12, 10))
+    for i in range(9):
+        logits = net((x * masks(i)[:, :, None])[None])["scores"].numpy()[0]
+        total += np.exp(logits[1]) / np.exp(logits).sum() * masks(i)
+    assert np.allclose(result.values, total / 9 / 0.4, rtol=1e-12) and np.ptp(total) > 0
+
+
+def test_rise_does_not_depend_on_the_batch(conv_net, picture):
+    net = conv_net(precision="float32")
+    one, all_at_once = (rise(net, picture, samples=20, cells=3, memory=memory).values for memory in (1, "1GB"))
+    assert np.array_equal(one, all_at_once) and np.ptp(one) > 0
+
+
+def test_masks_are_open_with_the_probability_asked_for():
+    masks = Masks((30, 41), 5, 0.3, seed=0)
+    many = np.stack([masks(i) for i in range(300)])
+    assert many.shape == (300, 30, 41) and many.min() >= 0 and many.max() <= 1
+    assert np.abs(many.mean(axis=0) - 0.3).max() < 0.1
+    assert np.array_equal(masks(7), many[7]) and not np.array_equal(many[0], many[1])
+
+
+def test_bilinear_enlarging_equals_pillows():
+    from PIL import Image
+    values = np.random.RandomState(0).rand(5, 4).astype(np.float32)
+    wanted = np.asarray(Image.fromarray(values).resize((19, 23), Image.Resampling.BILINEAR))
+    assert np.allclose(bilinear(5, 23) @ values @ bilinear(4, 19).T, wanted, atol=1e-6)
+    assert (bilinear(1, 4) == 1).all()
+
+
+def test_counter_evidence_hides_what_lowers_the_class(linear_net, picture):
+    """Of a linear network windows act alone, so the greedy choice is the best: the windows in order of their rise."""
+    net, _ = linear_net()
+    result = counter_evidence(net, picture, target=2, size=4, stride=4, count=3, fill="black")
+    rises = np.sort((result.scores[:, :, 2] - result.clean[2]).reshape(-1))[::-1]
+    assert rises[2] > 0
+    assert f"{result.clean[2] + rises[:3].sum():.4g}" in result.notes[3]
+    assert (result.values <= 0).all() and np.isclose(result.values.min(), -rises[0])
+
+
+def test_counter_evidence_says_when_there_is_none(conv_net, picture):
+    net = conv_net(positive=True)       # every bit of light raises every class
+    result = counter_evidence(net, picture, target=0, size=4, stride=4, fill="black")
+    assert "nothing of this size speaks against it" in result.notes[1]
+
+
+@pytest.mark.parametrize("mask", [Enlarged((23, 19), 5), Bells((23, 19), 5, 8.0)])
+def test_the_masks_way_back_is_its_derivative(rng, mask):
+    p, g, dm = rng.random(mask.shape), rng.standard_normal(mask.shape), rng.standard_normal((23, 19))
+    numeric = ((mask(p + 1e-6 * g) - mask(p - 1e-6 * g)) * dm).sum() / 2e-6
+    mask(p)
+    assert np.isclose((mask.back(dm) * g).sum(), numeric, rtol=1e-6) and abs(numeric) > 0.01
+
+
+def test_the_other_gradients_of_the_mask_are_derivatives(conv_net, picture, rng):
+    h = hiding(conv_net(bias=0.1), picture, "blur", target=0)
+    m, g = rng.random((12, 10)), rng.standard_normal((12, 10))
+    step = 1e-7 * g
+
+    def slope(f):
+        return (f(m + step) - f(m - step)) / 2e-7
+
+    def area(m):
+        wanted = np.repeat([0, 1], [round(0.7 * m.size), m.size - round(0.7 * m.size)])
+        return -np.mean((np.sort(m, axis=None) - wanted) ** 2)
+
+    def variation(m):
+        return -sum((np.abs(np.diff(m, axis=a)) ** 3).sum() for a in (0, 1))
+    assert np.isclose((area_gradient(m, 0.3) * g).sum(), slope(area), rtol=1e-5)
+    assert np.isclose((variation_gradient(m) * g).sum(), slope(variation), rtol=1e-5)
+    shown = slope(lambda m: masked_gradient(h, m)[0])
+    assert np.isclose((masked_gradient(h, m)[1] * g).sum(), shown, rtol=1e-4) and abs(shown) > 1e-6
+
+
+def test_extremal_perturbation_shows_the_area_that_holds_the_score(linear_net, picture):
+    net = linear_net()[0].with_weights({"scores/weight": spot_weights()})
+    result = extremal_perturbation(net, picture, target=0, area=0.25, steps=150, smooth=2.0, cell=2, fill="black",
+                                   area_weight=100.0)
+    inside = result.values[2:6, 2:6].mean()
+    assert inside > 0.8 and abs(result.values.mean() - 0.25) < 0.1
+    hidden = extremal_perturbation(net, picture, target=0, variant="meaningful", steps=150, cell=2, fill="black",
+                                   variation=0.0)
+    assert hidden.values[2:6, 2:6].mean() > 0.8 > 0.3 > hidden.values[8:].mean()
+
+
+def spot_weights():
+    w = np.zeros((12, 10, 3, 3))
+    w[2:6, 2:6, :, 0] = 1
+    return w.reshape(-1, 3)
+
+
+def test_grabcut_seeds_are_the_quantiles_of_the_saliency(linear_net, picture, rng):
+    saliency = rng.random((20, 30))
+    seeds = seeds_of(saliency, 0.95, 0.3)
+    assert (seeds == 1).sum() == 30 and (seeds == 0).sum() == 180
+    net, _ = linear_net()
+    result = grabcut(net, picture, target=0)
+    assert result.values[result.seeds == 1].all() and not result.values[result.seeds == 0].any()
+    assert result.picture().ndim == 3 and {"saliency", "seeds"} <= set(result.arrays())
+
+
+@pytest.mark.parametrize("technique, options", [
+    (rise, {"samples": 0}), (rise, {"keep": 0.0}), (lime, {"samples": 1}), (kernel_shap, {"samples": 1}),
+    (counter_evidence, {"count": 0}), (extremal_perturbation, {"area": 1.0}), (feature_ablation, {"segments": 0}),
+    (grabcut, {"object_quantile": 0.2}), (occlusion, {"fill": "value", "value": 300}),
+])
+def test_impossible_options_are_one_clear_error(linear_net, picture, technique, options):
+    with pytest.raises(MinivisError) as error:
+        technique(linear_net()[0], picture, **options)
+    assert "\n" not in str(error.value) and any(f"{v}" in str(error.value) for v in options.values())
