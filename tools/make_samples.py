@@ -100,6 +100,20 @@ def keras_sequential(layers, models):
     ])
 
 
+def keras_nested(layers, models):
+    """A head on a body that is a model of its own, as in transfer learning."""
+    inputs = layers.Input((14, 14, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="body_conv")(inputs)
+    x = layers.BatchNormalization(name="body_norm")(x)
+    x = layers.ReLU(max_value=6.0)(x)
+    y = layers.Conv2D(6, 1, name="body_side")(x)
+    body = models.Model(inputs, layers.Add()([x, y]), name="body")
+    neck = [layers.Input((14, 14, 6)), layers.Conv2D(5, 3, strides=2, activation="relu")]
+    return models.Sequential([layers.Input((14, 14, 3)), layers.Rescaling(1 / 64), body, models.Sequential(neck),
+                              layers.Conv2D(7, 3, activation="relu"), layers.GlobalAveragePooling2D(),
+                              layers.Dropout(0.2), layers.Dense(CLASSES, activation="softmax")])
+
+
 def fill(model):
     rng = np.random.RandomState(1)
     values = []
@@ -132,13 +146,13 @@ def make_keras(folder):
     backend.result_type = dtypes.result_type
 
     def logits_model(model):
-        """The same network up to the last dense layer, without its softmax."""
+        """The same network up to the last dense layer, without its softmax; which is the last layer or before it."""
         last = [layer for layer in model.layers if isinstance(layer, layers.Dense)][-1]
         last.activation = keras.activations.linear
         return models.Model(model.inputs, last.output if last is not model.layers[-1] else model.outputs)
 
     for name, build in {"keras_vgg16": keras_vgg16, "keras_functional": keras_functional,
-                        "keras_sequential": keras_sequential}.items():
+                        "keras_sequential": keras_sequential, "keras_nested": keras_nested}.items():
         keras.backend.clear_session()
         keras.config.set_floatx("float32")
         model = build(layers, models)

@@ -1,4 +1,5 @@
 """Weights files of every published form, all treated as hostile: what goes in is bytes, what comes out is a Network."""
+import os
 
 
 def open_network(path, precision="float32"):
@@ -9,4 +10,6 @@ def open_network(path, precision="float32"):
     """
     from . import minivis_hdf5
     from .trust import known_or_checked
-    return minivis_hdf5.read(known_or_checked(path), precision)
+    network = minivis_hdf5.read(known_or_checked(path), precision)
+    network.name = os.path.splitext(os.path.basename(os.fspath(path)))[0]       # not that of its copy in the cache
+    return network

@@ -121,11 +121,14 @@ def _download(entry, folder, progress, say, options):
                 failures.append(f"{url}: what came is not the published file ({' '.join(str(error).split())[:160]})")
         except (OSError, requests.RequestException) as error:
             failures.append(f"{url}: {_reason(error)}")
-        say(failures[-1])
+        if url != entry.urls[-1]:
+            say(failures[-1])
     raise MinivisError(failures[-1])
 
 
 def _reason(error):
+    if "NameResolution" in str(error) or "ProxyError" in type(error).__name__:
+        return "the server cannot be reached; is there a network connection?"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 

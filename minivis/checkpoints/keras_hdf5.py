@@ -13,7 +13,6 @@ The names inside the file choose nothing but which array plays which role.
 import json
 import re
 import zipfile
-from collections import Counter
 
 import h5py
 
@@ -77,16 +76,16 @@ def _read_hdf5(mapped, source, config):
     for name, dataset in datasets.items():
         parts = name.split("/")
         if numbered:
-            if parts[0] == "layers" and len(parts) == 4 and parts[2] == "vars":
-                layers.setdefault(parts[1], {})[int(parts[3])] = dataset
+            if match := re.fullmatch(r"((?:layers/[^/]+/)+)vars/(\d{1,4})", name):
+                place = "/".join(match[1].split("/")[1::2])             # layers/functional/layers/conv2d/
+                layers.setdefault(place, {})[int(match[2])] = dataset
             elif parts[0] not in ("optimizer", "vars"):
-                raise WeightFileError(f"{mapped.path}: {name}: models inside models are not read; "
-                                      "save the inner model alone")
+                raise WeightFileError(f"{mapped.path}: {name} belongs to no layer")
             continue
         parts = parts[1:] if parts[0] == "model_weights" else parts
         if parts[0] == "optimizer_weights" or len(parts) < 2:
             continue
-        roles = layers.setdefault(parts[0], {})
+        roles = layers.setdefault(parts[-2], {})            # the layer's name, also in a model inside the model
         role = _role(parts[-1])
         if role is None or role in roles:
             raise WeightFileError(f"{dataset.where}: plays no known role, or one that is taken")
@@ -102,18 +101,6 @@ def _role(name):
     if match := re.fullmatch(r".*_(W|b|gamma|beta|running_mean|running_std)(_\d+)?", name):
         return OLD_ROLES.get(match[1], match[1])
     return name.rsplit("_", 1)[0] if name.rsplit("_", 1)[0] in ROLES else None
-
-
-def numbered_names(classes):
-    """Keras 3's group of each layer: the class in snake case, numbered from the second on."""
-    seen, names = Counter(), []
-    for name in classes:
-        snake = re.sub(r"\W+", "", name)
-        snake = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", snake)
-        snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", snake).lower()
-        names.append(f"{snake}_{seen[snake]}" if seen[snake] else snake)
-        seen[snake] += 1
-    return names
 
 
 def _line(error):

@@ -99,17 +99,13 @@ def _read_own(path):
 
 def _read_keras(path):
     from .keras_config import network_from_config
-    from .keras_hdf5 import numbered_names, read_keras
+    from .keras_hdf5 import read_keras
     config, layers, mapped, layout = read_keras(path)
     if config is None:
         return from_keras_weights(layers, layout, path, mapped)
-    inner = config.get("config") if isinstance(config, dict) else None
-    rows = inner.get("layers") if isinstance(inner, dict) else inner
-    classes = [row.get("class_name", "") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    groups = numbered_names([name if isinstance(name, str) else "" for name in classes])
 
-    def weights_of(name, position, kind):
-        parts = layers.get(groups[position] if layout == "numbered" else name, {})
+    def weights_of(name, place):
+        parts = layers.get(place if layout == "numbered" else name, {})
 
         def array(role, number):
             key = number if layout == "numbered" else role

@@ -76,7 +76,7 @@ def entry(name):
     """The Entry of a name, or a KeyError-like MinivisError with close names."""
     known = entries()
     if name not in known:
-        raise MinivisError(f"no published weights {name!r}{did_you_mean(name, known)}; `minivis weights list` has all")
+        raise MinivisError(f"no published weights {name!r}{did_you_mean(name, known)}; all: `minivis weights list`")
     return known[name]
 
 

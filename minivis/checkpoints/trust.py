@@ -6,6 +6,7 @@ change in the cache folder, so that a network of one's own is checked once and n
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 from ..errors import MinivisError, WeightFileError
@@ -38,7 +39,8 @@ def _converted(path, sha256):
         except OSError as error:
             raise WeightFileError(f"{path}: is no file of minivis, and there is no place to convert it to ({folder}: "
                                   f"{error.strerror}); MINIVIS_WEIGHTS names another folder") from None
-        convert(path, target)
+        for note in convert(path, target)["notes"]:
+            warnings.warn(f"{path}: {note}", stacklevel=4)
     return target
 
 
