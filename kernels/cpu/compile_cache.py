@@ -1,6 +1,6 @@
 """Compiled kernels: the decorators that mark them, and where their machine code is kept between processes.
 
-Three decorators: `kernel` for what Python calls, `helper` for what kernels call, `intrinsic` for what writes LLVM IR
+Decorators: `kernel` for what Python calls, `helper` and `inlined` for what kernels call, `intrinsic` for what writes LLVM IR
 by itself. None of them does anything when a module is imported. The first call of a kernel looks for its machine code
 on disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables takes half a
 second, so a process whose kernels are all on disk never does. Only when code is missing is Numba imported and the
@@ -130,6 +130,13 @@ class _Deferred:
 def helper(function):
     """A function that kernels call, with arguments of any type Numba knows. It is compiled into each of its callers."""
     return _Deferred(function, lambda numba, f: numba.njit(nogil=True, error_model="numpy", boundscheck=False)(f))
+
+
+def inlined(function):
+    """A helper that is written into its one caller before anything is optimised. A kernel built of nested plain helpers
+    is optimised once per level; for large ones that is most of the time it takes to compile."""
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "inline": "always"}
+    return _Deferred(function, lambda numba, f: numba.njit(**options)(f))
 
 
 def intrinsic(function):

@@ -98,6 +98,22 @@ double_block = _any_rows(lambda rows: _contract(rows, 2, v.FLOAT64), ROWS, _CONT
 depthwise_block = _any_rows(_depthwise, DEPTHWISE_ROWS, _DEPTHWISE)
 
 
+def _either_width(block, other):
+    """block(narrow, rows, ...): the second micro-kernel where `narrow`, else the first. One place to call either from
+    is compiled in half the time of two."""
+    kernels = {"block": block, "other": other}
+    exec(f"""def either(narrow, rows, {_CONTRACT}):
+    if narrow:
+        other(rows, {_CONTRACT})
+    else:
+        block(rows, {_CONTRACT})""", kernels)
+    return helper(kernels["either"])
+
+
+single_block = _either_width(wide_block, narrow_block)
+double_any_block = _either_width(double_block, double_block)
+
+
 @v.emit(2)
 def rectify_vectors(b, y, vectors):
     """y = max(y, 0) for so many vectors, at least one."""

@@ -7,7 +7,7 @@ Descriptors and phase tables are made in general.py; the numbers below are the p
 """
 from . import vector as v
 from .addresses import float32_at, float64_at, int64_at, uint8_at
-from .compile_cache import helper, kernel
+from .compile_cache import helper, inlined, kernel
 from .contract import (
     DEPTHWISE_ROWS,
     DOUBLE_WIDE,
@@ -17,11 +17,10 @@ from .contract import (
     WIDE,
     decide_vectors,
     depthwise_block,
-    double_block,
+    double_any_block,
     flat_block,
-    narrow_block,
     rectify_vectors,
-    wide_block,
+    single_block,
 )
 from .gemm import ROWS
 
@@ -123,8 +122,8 @@ def _copy_columns(block, y, rows, columns, block_row, y_row):
             y[i * y_row + j] = block[i * block_row + j]
 
 
-@helper
-def _row_of_blocks(block, at, size, width, step, count, columns, a, a_row, phase, panel, bias, out, out_row, aside):
+@inlined
+def _row_of_blocks(block, narrow, at, size, width, step, count, columns, a, a_row, phase, panel, bias, out, out_row, aside):
     """`count` output positions side by side, `columns` <= width output channels; step: bytes of a row of the panel."""
     blocks = (count + ROWS - 1) // ROWS
     for i in range(blocks):
@@ -132,14 +131,14 @@ def _row_of_blocks(block, at, size, width, step, count, columns, a, a_row, phase
         rows = count * (i + 1) // blocks - begin
         c = out + begin * out_row
         target, target_row = (c, out_row) if columns == width else (aside, size * width)
-        block(rows, a + begin * a_row, a_row, size, phase[TABLE], phase[SEGMENTS], panel, step, phase[DEPTH], bias, 0,
+        block(narrow, rows, a + begin * a_row, a_row, size, phase[TABLE], phase[SEGMENTS], panel, step, phase[DEPTH], bias, 0,
               target, target_row)
         if columns < width:
             _copy_columns(at(aside), at(c), rows, columns, width, out_row // size)
 
 
-@helper
-def _panel_of_tile(d, phase, block, at, size, width, step, channel, count, panel, bias, a, item, aside):
+@inlined
+def _panel_of_tile(d, phase, block, narrow, at, size, width, step, channel, count, panel, bias, a, item, aside):
     """All positions of a tile, `count` output channels from `channel` on. a: where the tile begins in the source."""
     u0, v0, n = _first_row(d, item), _first_column(d, item), _picture(d, item)
     positions = _positions(d, phase, v0)
@@ -150,14 +149,14 @@ def _panel_of_tile(d, phase, block, at, size, width, step, channel, count, panel
         row = u * d[OUT_ROW_STEP] + phase[ROW_PHASE]
         if row < d[OUT_H] and positions > 0:
             out = d[OUT] + size * (((n * d[OUT_H] + row) * d[OUT_W] + column) * d[K] + channel)
-            _row_of_blocks(block, at, size, width, step, positions, count, a + (u - u0) * row_bytes,
+            _row_of_blocks(block, narrow, at, size, width, step, positions, count, a + (u - u0) * row_bytes,
                            d[COLUMN_STEP] * d[C] * size, phase, panel, bias, out, out_row, aside)
             if d[RELU]:
                 _finish(d, at, size, n, row, column, channel, out, out_row, positions, count)
 
 
-@helper
-def _tiles(d, at, size, width, narrow, wide_block, narrow_block, scratch, first, last):
+@inlined
+def _tiles(d, at, size, width, narrow_width, block, scratch, first, last):
     """Items: (picture, tile row, tile column, part of the output channels)."""
     panels = (d[GROUP_K] + width - 1) // width
     for item in range(first, last):
@@ -173,22 +172,19 @@ def _tiles(d, at, size, width, narrow, wide_block, narrow_block, scratch, first,
                     panel = phase[PANELS] + gp * phase[SEGMENTS] * phase[DEPTH] * width * size
                     source, channel = a + g * d[GROUP_C] * size, g * d[GROUP_K] + p * width
                     bias = d[BIAS] + gp * width * size
-                    if count > narrow:
-                        _panel_of_tile(d, phase, wide_block, at, size, width, width * size, channel, count, panel, bias,
-                                       source, item, scratch)
-                    else:
-                        _panel_of_tile(d, phase, narrow_block, at, size, narrow, width * size, channel, count, panel,
-                                       bias, source, item, scratch)
+                    narrow = count <= narrow_width
+                    _panel_of_tile(d, phase, block, narrow, at, size, narrow_width if narrow else width, width * size,
+                                   channel, count, panel, bias, source, item, scratch)
 
 
 @kernel
 def tiles_float32(d, scratch, first, last):
-    _tiles(d, float32_at, 4, WIDE, NARROW, wide_block, narrow_block, scratch, first, last)
+    _tiles(d, float32_at, 4, WIDE, NARROW, single_block, scratch, first, last)
 
 
 @kernel
 def tiles_float64(d, scratch, first, last):
-    _tiles(d, float64_at, 8, DOUBLE_WIDE, 0, double_block, double_block, scratch, first, last)
+    _tiles(d, float64_at, 8, DOUBLE_WIDE, 0, double_any_block, scratch, first, last)
 
 
 # ----------------------------------------------------------------------------------------------------------- flat
@@ -287,7 +283,7 @@ def depthwise_float32(d, scratch, first, last):
 (WEIGHTS, PACKED, TAPS, TAP_TABLE, ROWS_PER_TAP, ROW_STRIDE, COLUMN_STRIDE, COLUMNS, PACK_PANELS, GROUP_STRIDE) = range(10)
 
 
-@helper
+@inlined
 def _pack(d, at, size, width, first, last):
     """Items: (group, panel). packed[tap, row, column] = weights[tap offset + group, row and column strides], 0 beyond."""
     taps = int64_at(d[TAP_TABLE])

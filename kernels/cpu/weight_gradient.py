@@ -14,8 +14,8 @@ import numpy as np
 from . import buffers, threads
 from . import vector as v
 from .addresses import address, float32_at, float64_at, int64_at
-from .compile_cache import helper, kernel
-from .contract import DOUBLE_WIDE, NARROW, WIDE, double_block, narrow_block, wide_block
+from .compile_cache import helper, inlined, kernel
+from .contract import DOUBLE_WIDE, NARROW, WIDE, double_any_block, single_block
 from .gemm import ROWS
 from .taps import fill_strip
 
@@ -31,20 +31,20 @@ FIELDS = ("x dy partial n h w c oh ow k groups group_c group_k kh kw step_h step
  ROW_BYTES, CHUNK_BYTES, UNIT_N) = range(len(FIELDS))
 
 
-@helper
-def _panel(block, size, a, a_step, table, segments, b, b_step, depth, rows, c, c_row, zeros, first):
+@inlined
+def _panel(block, narrow, size, a, a_step, table, segments, b, b_step, depth, rows, c, c_row, zeros, first):
     """c[rows, one panel] += sum over segments and depth of a[., row] * b[., column]."""
     blocks = (rows + ROWS - 1) // ROWS
     for i in range(blocks):
         begin = rows * i // blocks
         place = c + begin * c_row
         start, start_row = (zeros, 0) if first else (place, c_row)
-        block(rows * (i + 1) // blocks - begin, a + size * begin, size, a_step, table, segments, b, b_step, depth, start,
+        block(narrow, rows * (i + 1) // blocks - begin, a + size * begin, size, a_step, table, segments, b, b_step, depth, start,
               start_row, place, c_row)
 
 
-@helper
-def _unit(d, at, size, width, narrow, wide_block, narrow_block, unit, first, part, partial, scratch):
+@inlined
+def _unit(d, at, size, width, narrow_width, block, unit, first, part, partial, scratch):
     """Add the unit's share to this chunk's partial sum; part: of the panels."""
     n = unit // (d[DOWN] * d[ACROSS]) * d[UNIT_N]
     i0, j0 = unit // d[ACROSS] % d[DOWN] * d[UNIT_H], unit % d[ACROSS] * d[UNIT_W]
@@ -90,34 +90,31 @@ def _unit(d, at, size, width, narrow, wide_block, narrow_block, unit, first, par
                 c = partial + tap * d[TAP_BYTES] + gp * d[PANEL_BYTES]
                 source = a + (cell + g * d[GROUP_C]) * size
                 k = (g * d[GROUP_K] + panel * width) * size
-                if d[GROUP_K] - panel * width > narrow:
-                    _panel(wide_block, size, source, d[STEP_W] * d[C] * size, table, segments, b + k, b_step, depth, rows,
-                           c, d[ROW_BYTES], d[ZEROS], first)
-                else:
-                    _panel(narrow_block, size, source, d[STEP_W] * d[C] * size, table, segments, b + k, b_step, depth,
-                           rows, c, d[ROW_BYTES], d[ZEROS], first)
+                narrow = d[GROUP_K] - panel * width <= narrow_width
+                _panel(block, narrow, size, source, d[STEP_W] * d[C] * size, table, segments, b + k, b_step, depth, rows, c,
+                       d[ROW_BYTES], d[ZEROS], first)
 
 
-@helper
-def _chunks(d, at, size, width, narrow, wide_block, narrow_block, scratch, first, last):
+@inlined
+def _chunks(d, at, size, width, narrow_width, block, scratch, first, last):
     """Items: (chunk, part of the panels)."""
     for item in range(first, last):
         chunk = item // d[PARTS]
         begin, end = d[UNITS] * chunk // d[CHUNKS], d[UNITS] * (chunk + 1) // d[CHUNKS]
         partial = d[PARTIAL] + chunk * d[CHUNK_BYTES]
         for unit in range(begin, end):
-            _unit(d, at, size, width, narrow, wide_block, narrow_block, unit, unit == begin, item - chunk * d[PARTS],
+            _unit(d, at, size, width, narrow_width, block, unit, unit == begin, item - chunk * d[PARTS],
                   partial, scratch)
 
 
 @kernel
 def _chunks_float32(d, scratch, first, last):
-    _chunks(d, float32_at, 4, WIDE, NARROW, wide_block, narrow_block, scratch, first, last)
+    _chunks(d, float32_at, 4, WIDE, NARROW, single_block, scratch, first, last)
 
 
 @kernel
 def _chunks_float64(d, scratch, first, last):
-    _chunks(d, float64_at, 8, DOUBLE_WIDE, 0, double_block, double_block, scratch, first, last)
+    _chunks(d, float64_at, 8, DOUBLE_WIDE, 0, double_any_block, scratch, first, last)
 
 
 # --------------------------------------------------------------------------------------------------- depthwise, sum
