@@ -4,6 +4,7 @@ import pytest
 import scipy.io
 
 from minivis.checkpoints.convert import check, convert
+from minivis.checkpoints.isolate import Reader
 from minivis.errors import WeightFileError
 
 FORMS = ["keras_sequential.h5", "keras_sequential.keras", "keras_vgg16_2016.h5", "keras_vgg16.weights.h5",
@@ -82,3 +83,11 @@ def test_200_mutants_are_read_or_refused(form, seed_file, reader, tmp_path):
 @pytest.mark.parametrize("form", FORMS)
 def test_2000_mutants_are_read_or_refused(form, seed_file, reader, tmp_path):
     assert fuzz(form, 2000, 10_000, reader, seed_file(form), tmp_path) > 200
+
+
+def test_a_file_on_which_hdf5_never_ends_is_refused_in_time(sample, tmp_path):
+    """Found by the long check: with HDF5 2.0 a damaged string heap makes reading an attribute endless."""
+    path = tmp_path / "mutant"
+    path.write_bytes(mutate(sample("keras_sequential.h5").read_bytes(), np.random.default_rng([10486, 0])))
+    with Reader(patience=2) as reader, pytest.raises(WeightFileError):
+        check(path, reader=reader)
