@@ -26,7 +26,7 @@ from .tensor import Tensor
 
 _WINDOWS = ("conv", "max_pool", "avg_pool")
 _JOINS = ("concat", "add", "multiply")
-DENSE_ROWS = 64
+DENSE_ROWS = 128
 MOST_AT_ONCE = 256      # more pictures in a batch would gain nothing
 _WHOLE = ("conv_transpose", "instance_norm", "pad", "upsample")      # and whatever gives vectors
 

@@ -14,7 +14,7 @@ from ..objectives import Score
 from ..options import File, Network, Target, reserved
 from ..results import Attribution, Comparison
 from ..results.report import Report
-from ..techniques.common import class_dict
+from ..techniques.common import class_dict, recipe
 from ..techniques.hiding import hiding
 
 BASELINES = ("random", "edges")
@@ -62,11 +62,14 @@ def examine(net, picture, names, *, target=None, score="prob", quick=False, shif
         rows.append({"technique": name, **numbers(h, result.values, seed, memory),
                      **robust(net, picture, index, explain, result, shifts, seed), "gap": result.gap,
                      "seconds": round(seconds, 2)})
+        result.seen = h.seen                    # the same for all: shown once
         results.append(result)
         monitor.step(len(rows), total)
+    first = results[0]
     for name, values in zip(BASELINES, (evidence.random_map(h.x.shape[1:3], seed), evidence.edge_map(h.seen.picture))):
         rows.append({"technique": f"({name})", **numbers(h, values, seed, memory)})
-        results.append(Attribution(values, None, class_dict(net, index), None, score, h.seen, signed=False,
+        results.append(Attribution(values, None, first.target, first.score, first.score_kind, h.seen, signed=False,
+                                   layer=first.layer, recipe=first.recipe,
                                    quantity=f"{name}: knows nothing of the network"))
         monitor.step(len(rows), total)
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -79,9 +82,11 @@ def examine(net, picture, names, *, target=None, score="prob", quick=False, shif
              "like edges: rank correlation with an edge detector; randomised: rank correlation with the map of a "
              "network whose weights are all random (after its top layer alone: top).",
              *(f"{name}: {line}" for name, e in explainers.items() for line in e.cautions())]
+    how = recipe(compare, net, seed, techniques=list(explainers), target=target, score=score, quick=quick,
+                 shifts=shifts)
     label = class_dict(net, index)["label"] or f"class {index}"
     comparison = Comparison(results, captions, title=f"What speaks for {label}: {len(explainers)} techniques compared",
-                            recipe=results[0].recipe, notes=notes)
+                            recipe=how, notes=notes)
     return comparison, table
 
 
