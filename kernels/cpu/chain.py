@@ -5,6 +5,8 @@ one stage's output is given back as soon as the next has read it, and of each st
 Gradients run down the same way; a ReLU's rule is applied by the stage above it, while the gradient it computes is still
 in registers. Nothing is shared between two calls, so any number of threads may run the same chain at once.
 """
+import math
+
 import numpy as np
 
 from . import buffers, stages
@@ -29,7 +31,7 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
     cache = {} if cache is None else cache
     one = _plan(x.shape[1:], 1, steps, weights, precision, cache)
     most = min(memory or MEMORY, MEMORY)
-    batch = max(1, min(x.shape[0], most // _bytes(one)))
+    batch = max(1, min(x.shape[0], most // one.bytes))
     y = np.empty((x.shape[0], *one[-1][0].y_shape[1:]), np.float32)
     parts = []
     for first in range(0, x.shape[0], batch):
@@ -57,24 +59,29 @@ def _plan(picture, N, steps, weights, precision, cache):
     """The stages for a batch of N, kept in the cache."""
     key = ("plan", N, picture, precision)
     if key not in cache:
-        cache[key] = stages.plan((N, *picture), steps, weights, precision, cache.setdefault("weights", {}))
+        cache[key] = _Plan(stages.plan((N, *picture), steps, weights, precision, cache.setdefault("weights", {})))
     return cache[key]
 
 
-def _bytes(plan):
-    """Activations that exist at the same time, per picture."""
-    return max(4 * (int(np.prod(stage.x_shape[1:])) + int(np.prod(stage.y_shape[1:]))) for stage, _ in plan)
+class _Plan(list):
+    """[(stage, indices of its steps)], and the memory for what lies between them."""
+
+    def __init__(self, stages):
+        super().__init__(stages)
+        numbers = [math.prod(stage.y_shape) for stage, _ in self]
+        # activations that exist at the same time, per picture
+        self.bytes = max(4 * (math.prod(stage.x_shape[1:]) + math.prod(stage.y_shape[1:])) for stage, _ in self)
+        self.blocks = [4 * max(numbers[i::2], default=0) for i in (0, 1)]
 
 
 class _Arenas:
     """Two leased blocks of memory: the output of stage i, or its gradient, lies in block i % 2."""
 
     def __init__(self, plan):
-        sizes = [max((4 * int(np.prod(stage.y_shape)) for stage, _ in plan[i::2]), default=0) for i in (0, 1)]
-        self.blocks = [buffers.take(size) for size in sizes]
+        self.blocks = [buffers.take(size) for size in plan.blocks]
 
     def array(self, i, shape):
-        return self.blocks[i % 2][:4 * int(np.prod(shape))].view(np.float32).reshape(shape)
+        return self.blocks[i % 2][:4 * math.prod(shape)].view(np.float32).reshape(shape)
 
     def close(self):
         for block in self.blocks:

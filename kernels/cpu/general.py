@@ -30,6 +30,7 @@ from .contract import DOUBLE_WIDE, FLAT, FLAT_ROWS, WIDE
 from .gemm import ROWS
 
 _STRIP_BYTES = 384 << 10     # a strip and a panel of weights share the second-level cache
+_ALONE = 1 << 21             # multiply-adds that are done before another thread has woken up
 _TILE = 32 * ROWS            # output positions per tile, about: a panel is fetched once per tile
 
 
@@ -142,6 +143,8 @@ class _Plan:
         tiles = N * self.down * self.across
         self.parts = min(self.panels, max(1, -(-4 * self.g.threads // tiles))) if self.way == "tiles" else 1
         self.items = tiles * self.parts
+        work = N * rows * columns * sum(len(phase.taps) for phase in self.phases) * self.group_c * self.g.out[3]
+        self.chunk = self.items if work < _ALONE else 1
         strip = 0 if self.in_place else ((self.tile_h - 1) * self.step[0] + self.span[0]) * self.strip_w * C
         aside = {"tiles": ROWS * self.width, "flat": 2 * FLAT_ROWS * FLAT, "depthwise": 0}[self.way]
         self.scratch = self.g.size * (strip + aside)
@@ -204,7 +207,7 @@ class _Plan:
             bits = decisions.address, row, picture, position
         d = np.concatenate(((address(source), address(out)), self.head, (address(table), address(start)), self.tail,
                             (relu, *bits)))
-        threads.run(_JOBS[self.way, self.g.size], d, self.items, 1, self.scratch)
+        threads.run(_JOBS[self.way, self.g.size], d, self.items, self.chunk, self.scratch)
 
 
 _JOBS = {("tiles", 4): taps.tiles_float32, ("tiles", 8): taps.tiles_float64, ("flat", 4): taps.flat_float32,
@@ -225,8 +228,8 @@ def _run(plan, source, out, w, bias, relu, decisions, cache):
         if key not in cache:
             packed = np.empty(plan.packed_bytes, np.uint8)
             plan.pack(w, address(packed))
-            cache[key] = packed
-        plan.run(source, out, address(cache[key]), bias, relu, decisions)
+            cache[key] = packed, w              # w is held so that no other array can take its id
+        plan.run(source, out, address(cache[key][0]), bias, relu, decisions)
 
 
 def _geometry(forward, source, out, w, stride, pad, dilation, groups):
@@ -239,22 +242,24 @@ def _rowless(w, stride, pad):
     return w.shape[:2] == (1, 1) and tuple(stride) == (1, 1) and not any(pad)
 
 
-def forward(x, w, b, stride, pad, dilation, groups, relu=False, decisions=None, cache=None):
+def forward(x, w, b, stride, pad, dilation, groups, relu=False, decisions=None, cache=None, out=None):
     """conv2d_forward, and on the way relu: y = max(y, 0), with the signs kept in `decisions` (kind "bits"; groups 1).
 
-    cache: a dict in which the packed weights stay, for weights that never change while it lives.
+    cache: a dict in which the packed weights stay, for weights that never change while it lives. out: a contiguous array
+    to fill and give back.
     """
     x, w = np.ascontiguousarray(x), np.asarray(w, x.dtype)
     K = w.shape[3]
     if x.shape[3] != w.shape[2] * groups or K % groups:
         raise ValueError(f"conv2d_forward: x {x.shape} has {x.shape[3]} channels, w {w.shape} in {groups} groups wants "
                          f"{w.shape[2] * groups}")
-    y = np.empty((x.shape[0], *reference._output_shape(x.shape, w.shape[:2], stride, pad, dilation), K), x.dtype)
+    shape = (x.shape[0], *reference._output_shape(x.shape, w.shape[:2], stride, pad, dilation), K)
+    y = np.empty(shape, x.dtype) if out is None else out
     if y.size:
-        source, out = x.shape, y.shape
+        source, target = x.shape, shape
         if decisions is None and _rowless(w, stride, pad):
-            source, out = (1, 1, x.size // x.shape[3], x.shape[3]), (1, 1, y.size // K, K)
-        plan = _plan(_geometry(True, source, out, w, stride, pad, dilation, groups))
+            source, target = (1, 1, x.size // x.shape[3], x.shape[3]), (1, 1, y.size // K, K)
+        plan = _plan(_geometry(True, source, target, w, stride, pad, dilation, groups))
         _run(plan, x, y, w, b, relu, decisions, cache)
     return y
 
@@ -264,18 +269,19 @@ def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
     return forward(x, w, b, stride, pad, dilation, groups)
 
 
-def backward_input(dy, w, x_shape, stride, pad, dilation, groups, cache=None):
-    """conv2d_backward_input; cache as in `forward`."""
+def backward_input(dy, w, x_shape, stride, pad, dilation, groups, cache=None, out=None):
+    """conv2d_backward_input; cache and out as in `forward`."""
     dy, w = np.ascontiguousarray(dy), np.asarray(w, dy.dtype)
-    out = reference._output_shape(x_shape, w.shape[:2], stride, pad, dilation)
-    if dy.shape != (x_shape[0], *out, w.shape[3]):
-        raise ValueError(f"conv2d_backward_input: dy {dy.shape} is not the output's shape, "
-                         f"{(x_shape[0], *out, w.shape[3])}")
-    source, out = dy.shape, tuple(x_shape)
+    shape = (x_shape[0], *reference._output_shape(x_shape, w.shape[:2], stride, pad, dilation), w.shape[3])
+    if dy.shape != shape:
+        raise ValueError(f"conv2d_backward_input: dy {dy.shape} is not the output's shape, {shape}")
+    source, target = dy.shape, tuple(x_shape)
     if dy.size and _rowless(w, stride, pad):
-        source, out = (1, 1, dy.size // dy.shape[3], dy.shape[3]), (1, 1, dy.size // dy.shape[3], x_shape[3])
-    plan = _plan(_geometry(False, source, out, w, stride, pad, dilation, groups))
-    dx = (np.empty if plan.covers else np.zeros)(x_shape, dy.dtype)
+        source, target = (1, 1, dy.size // dy.shape[3], dy.shape[3]), (1, 1, dy.size // dy.shape[3], x_shape[3])
+    plan = _plan(_geometry(False, source, target, w, stride, pad, dilation, groups))
+    dx = np.empty(x_shape, dy.dtype) if out is None else out
+    if not plan.covers:
+        dx[...] = 0
     if dx.size:
         _run(plan, dy, dx, w, None, False, None, cache)
     return dx

@@ -128,20 +128,30 @@ def max_pool_forward(x, size, stride, pad, ceil):
 
     -> y (N, OH, OW, C), switches of the same shape: row * kw + column inside the window, uint8 or int32.
     """
+    return max_forward(x, size, stride, pad, ceil)
+
+
+def max_forward(x, size, stride, pad, ceil, out=None):
+    """max_pool_forward; out: a contiguous array to fill and give back."""
     x = np.ascontiguousarray(x)
-    out = _output_size(x.shape, size, stride, pad, ceil)
-    y = np.empty((x.shape[0], *out, x.shape[3]), x.dtype)
+    cells = _output_size(x.shape, size, stride, pad, ceil)
+    y = np.empty((x.shape[0], *cells, x.shape[3]), x.dtype) if out is None else out
     switches = np.empty(y.shape, np.uint8 if size[0] * size[1] <= _BYTE_CELLS else np.int32)
-    d = _descriptor((address(x), address(y), address(switches)), x.shape, out, size, stride, pad)
-    threads.run(_MAX[x.dtype.name, switches.dtype.name][0], d, x.shape[0] * out[0], _rows_per_chunk(y))
+    d = _descriptor((address(x), address(y), address(switches)), x.shape, cells, size, stride, pad)
+    threads.run(_MAX[x.dtype.name, switches.dtype.name][0], d, x.shape[0] * cells[0], _rows_per_chunk(y))
     return y, switches
 
 
 def max_pool_backward(dy, switches, x_shape, size, stride, pad, ceil):
     """dx: each output hands its gradient to the cell its switch names; overlapping windows add."""
+    return max_backward(dy, switches, x_shape, size, stride, pad, ceil)
+
+
+def max_backward(dy, switches, x_shape, size, stride, pad, ceil, out=None):
+    """max_pool_backward; out: a contiguous array to fill and give back."""
     dy = np.ascontiguousarray(dy)
     _check("max_pool_backward", dy, x_shape, size, stride, pad, ceil)
-    dx = np.empty(x_shape, dy.dtype)
+    dx = np.empty(x_shape, dy.dtype) if out is None else out
     d = _descriptor((address(dy), address(switches), address(dx)), x_shape, dy.shape[1:3], size, stride, pad)
     job = _MAX[dy.dtype.name, switches.dtype.name][1]
     threads.run(job, d, x_shape[0] * x_shape[1], _rows_per_chunk(dx))
@@ -234,20 +244,30 @@ def _average_back_float64(d, scratch, first, last):
 
 def avg_pool_forward(x, size, stride, pad, ceil, count_pad):
     """The mean of each window. count_pad True divides by all cells of the padded picture, False by real cells only."""
+    return average_forward(x, size, stride, pad, ceil, count_pad)
+
+
+def average_forward(x, size, stride, pad, ceil, count_pad, out=None):
+    """avg_pool_forward; out: a contiguous array to fill and give back."""
     x = np.ascontiguousarray(x)
-    out = _output_size(x.shape, size, stride, pad, ceil)
-    y = np.empty((x.shape[0], *out, x.shape[3]), x.dtype)
-    d = _descriptor((address(x), address(y)), x.shape, out, size, stride, pad, count_pad)
+    cells = _output_size(x.shape, size, stride, pad, ceil)
+    y = np.empty((x.shape[0], *cells, x.shape[3]), x.dtype) if out is None else out
+    d = _descriptor((address(x), address(y)), x.shape, cells, size, stride, pad, count_pad)
     job = _average_float32 if x.dtype == np.float32 else _average_float64
-    threads.run(job, d, x.shape[0] * out[0], _rows_per_chunk(y))
+    threads.run(job, d, x.shape[0] * cells[0], _rows_per_chunk(y))
     return y
 
 
 def avg_pool_backward(dy, x_shape, size, stride, pad, ceil, count_pad):
     """dx: each output shares its gradient equally among the cells it counted."""
+    return average_backward(dy, x_shape, size, stride, pad, ceil, count_pad)
+
+
+def average_backward(dy, x_shape, size, stride, pad, ceil, count_pad, out=None):
+    """avg_pool_backward; out: a contiguous array to fill and give back."""
     dy = np.ascontiguousarray(dy)
     _check("avg_pool_backward", dy, x_shape, size, stride, pad, ceil)
-    dx = np.empty(x_shape, dy.dtype)
+    dx = np.empty(x_shape, dy.dtype) if out is None else out
     d = _descriptor((address(dy), address(dx)), x_shape, dy.shape[1:3], size, stride, pad, count_pad)
     job = _average_back_float32 if dy.dtype == np.float32 else _average_back_float64
     threads.run(job, d, x_shape[0] * x_shape[1], _rows_per_chunk(dx))

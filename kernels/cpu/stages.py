@@ -13,6 +13,9 @@ from . import choice, direct, general, pooling, winograd
 from .decisions import RULES, Decisions
 
 
+_PACKED_BYTES = 16 << 20    # weights up to here are kept packed for direct convolution, larger ones packed at each call
+
+
 class WinogradStage:
     """3x3 convolution by Winograd, + bias, and perhaps ReLU, and perhaps 2x2 pooling after that."""
 
@@ -88,23 +91,25 @@ class DirectStage:
     """Any convolution, + bias, and perhaps ReLU."""
     pool = False
 
-    def __init__(self, x_shape, step, weight, relu, precision):
-        self.settings, self.relu, self.x_shape, self.precision = step.settings, relu, x_shape, precision
+    def __init__(self, x_shape, step, weight, relu, shared):
+        self.settings, self.relu, self.x_shape = step.settings, relu, x_shape
         self.w, self.b = weight
         self.y_shape = (x_shape[0], *reference._output_shape(x_shape, self.w.shape[:2], step.settings["stride"],
                                                               step.settings["pad"], step.settings["dilation"]),
                         self.w.shape[3])
+        self.packed = shared if self.w.nbytes <= _PACKED_BYTES else None
 
     def forward(self, x, y, keep):
-        np.copyto(y, general.conv2d_forward(x, self.w, self.b, **self.settings))
-        if not self.relu:
-            return None
-        kept = Decisions(self.y_shape, "bits")
-        kept.record(y)
+        kept = Decisions(self.y_shape, "bits") if self.relu and keep else None
+        fused = kept if self.settings["groups"] == 1 else None
+        relu = self.relu and (fused is not None or not keep)
+        general.forward(x, self.w, self.b, **self.settings, relu=relu, decisions=fused, cache=self.packed, out=y)
+        if kept is not None and fused is None:
+            kept.record(y)
         return kept
 
     def backward(self, dy, kept, dx, below, rule):
-        np.copyto(dx, general.conv2d_backward_input(dy, self.w, self.x_shape, **self.settings))
+        general.backward_input(dy, self.w, self.x_shape, **self.settings, cache=self.packed, out=dx)
         if below is not None:
             below.pull(dx, rule, dx)
 
@@ -147,16 +152,15 @@ class PoolStage:
 
     def forward(self, x, y, keep):
         if self.kind == "max_pool":
-            y[...], kept = pooling.max_pool_forward(x, **self.settings)
-            return kept
-        np.copyto(y, pooling.avg_pool_forward(x, **self.settings))
+            return pooling.max_forward(x, **self.settings, out=y)[1]
+        pooling.average_forward(x, **self.settings, out=y)
         return None
 
     def backward(self, dy, kept, dx, below, rule):
         if self.kind == "max_pool":
-            np.copyto(dx, pooling.max_pool_backward(dy, kept, self.x_shape, **self.settings))
+            pooling.max_backward(dy, kept, self.x_shape, **self.settings, out=dx)
         else:
-            np.copyto(dx, pooling.avg_pool_backward(dy, self.x_shape, **self.settings))
+            pooling.average_backward(dy, self.x_shape, **self.settings, out=dx)
         if below is not None:
             below.pull(dx, rule, dx)
 
@@ -197,7 +201,7 @@ def _convolution(shape, step, weight, relu, pool, precision, shared):
     if forward is choice.PICTURE:
         return PictureStage(shape, step, weight, relu, shared)
     if forward is choice.DIRECT or backward is choice.DIRECT:
-        return DirectStage(shape, step, weight, relu, precision)
+        return DirectStage(shape, step, weight, relu, shared)
     pool = bool(pool) and settings["pad"][0] == settings["pad"][2] == 1 and min(out) >= 2 and (
         not pool.settings["ceil"] or out[0] % 2 == out[1] % 2 == 0)
     return WinogradStage(shape, step, weight, relu, pool, forward.tile, backward.tile, shared)
