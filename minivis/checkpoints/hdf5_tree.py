@@ -27,7 +27,7 @@ class Dataset:
 
     def array(self):
         offset = self.dataset.id.get_offset()
-        if offset is not None and not self.dataset.id.get_create_plist().get_nfilters():
+        if offset is not None and not self.dataset.file.userblock_size and not self.dataset.id.get_create_plist().get_nfilters():
             return self.mapped.array(offset, self.dtype, self.shape)
         return self.dataset[()]
 

@@ -88,8 +88,10 @@ def read_draft(path):
 def _read_own(path):
     """A weights file of minivis is a Draft already; None for any other HDF5 file."""
     from . import minivis_hdf5
-    if not minivis_hdf5.is_minivis(path):
-        return None
+    from .safe_hdf5 import open_hdf5
+    with open_hdf5(path) as root:
+        if root.attribute("format") != "minivis" and not ("table" in root and "preprocessing" in root):
+            return None
     net = minivis_hdf5.read(path)
     fields = {name: net.meta.get(name, "") for name in ("architecture", "source", "licence")}
     return Draft("minivis", rows=list(net.table), weights=net.weights.arrays(), output=net.output_layer,

@@ -25,7 +25,8 @@ def write_draft(draft, path, *, progress=None, origin=None):
             pass
         return
     fields = {"layers": [row.to_json() for row in draft.rows], "logits_layer": draft.logits_layer,
-              "features_layer": draft.features_layer, "output_layer": None}
+              "features_layer": draft.features_layer,
+              "output_layer": None if draft.logits_layer else draft.output}
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
         file.attrs.update({"format": "minivis", "version": 1, "architecture": draft.architecture,
                            "source": draft.source, "licence": draft.licence})

@@ -114,6 +114,14 @@ def test_every_allowed_storage_gives_the_numbers(tmp_path, storage):
         np.testing.assert_array_equal(tree[f"{LAYER}/{KERNEL}"].array(), values)
 
 
+def test_a_user_block_before_the_file_does_not_shift_the_numbers(tmp_path):
+    path, values = tmp_path / "x.h5", np.arange(36, dtype=np.float32).reshape(3, 3, 2, 2)
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_dataset(f"{LAYER}/{KERNEL}", data=values)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(walk(file, MappedFile(path))[f"{LAYER}/{KERNEL}"].array(), values)
+
+
 @pytest.mark.parametrize("value", ["text", b"text", np.array([b"text"]), np.array(["text"], dtype=object)])
 def test_model_config_is_read_however_it_is_stored(tmp_path, value):
     path = tmp_path / "x.h5"
