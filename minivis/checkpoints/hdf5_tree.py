@@ -26,8 +26,8 @@ class Dataset:
         self._check()
 
     def array(self):
-        offset = self.dataset.id.get_offset()
-        if offset is not None and not self.dataset.file.userblock_size and not self.dataset.id.get_create_plist().get_nfilters():
+        offset, properties = self.dataset.id.get_offset(), self.dataset.id.get_create_plist()
+        if offset is not None and not properties.get_nfilters() and not self.dataset.file.userblock_size:
             return self.mapped.array(offset, self.dtype, self.shape)
         return self.dataset[()]
 

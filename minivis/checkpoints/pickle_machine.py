@@ -117,8 +117,8 @@ class _Machine:
             stack.append(storage_of(self.pop()))
         elif name in ("NEWOBJ", "NEWOBJ_EX", "OBJ", "INST"):
             made = next((f"of class {v.module}.{v.name} " for v in reversed(stack) if isinstance(v, Global)), "")
-            raise Refused(f"it holds a Python object {made}(opcode {name}); only plain tensors are read, and nothing is "
-                          "executed. Save model.state_dict() instead of the model, or export it as ONNX")
+            raise Refused(f"it holds a Python object {made}(opcode {name}); only plain tensors are read, and nothing "
+                          "is executed. Save model.state_dict() instead of the model, or export it as ONNX")
         elif name not in _IGNORED:
             raise Refused(f"its pickle uses the opcode {name}, which no checkpoint of plain tensors needs")
 
