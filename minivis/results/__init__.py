@@ -11,7 +11,8 @@ from .filters import Filters
 from .layers import Activations
 from .report import Report
 from .slide import Slide
+from .synthesis import Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches", "Filters",
-           "Occlusion", "Report", "Result", "Slide", "UnitMap", "make_recipe"]
+           "Occlusion", "Report", "Result", "Slide", "Synthesis", "UnitMap", "make_recipe"]

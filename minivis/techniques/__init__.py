@@ -64,6 +64,8 @@ TECHNIQUES = {
     "ablation_cam": Entry("E", "channels weighted by what the score loses without each", {"channels": 256}),
     "eigencam": Entry("E", "the strongest common pattern of a layer's channels, whatever the class"),
     "guided_gradcam": Entry("E", "guided backprop where Grad-CAM says the class is"),
+    "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
+                       {"what": ["130"], "steps": 48}),
 }
 
 

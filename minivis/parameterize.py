@@ -1,0 +1,156 @@
+"""What is optimised when a picture is: its grey levels, or its Fourier coefficients in colours without correlation.
+
+A parameterisation has `start(...) -> z`, an array (N, ...), and turns a Tensor z into a picture by
+`p(z) -> Tensor (N, H, W, 3)` of grey levels, 0 to 255, RGB, counted from the network's mean colour; `p.units.of` makes
+these the network's input. So a step, a decay or a smoothness means the same for every network, whatever its own units
+and channel order.
+"""
+import numpy as np
+
+from . import kernels, ops
+from .errors import MinivisError
+from .tensor import Op, Tensor
+
+START = 21                  # the stream of random numbers that pictures begin with
+PICTURE_SCALE = 4.0         # Olah et al.'s divisor: noise of size 0.01 gives a faint picture
+
+# Columns: the directions in which colours of photographs vary independently, times the standard deviation there, for
+# colours from 0 to 1. From the covariance of the pixels of a hundred ImageNet pictures.
+COLOURS = np.array([[-0.25398, -0.10986, 0.02014], [-0.25990, 0.01072, -0.04837], [-0.26186, 0.09591, 0.02847]])
+
+
+class Units:
+    """Grey levels <-> the network's units."""
+
+    def __init__(self, net):
+        p = net.preprocessing
+        self.flip, self.dtype = p.channels == "BGR", net.dtype
+        order = slice(None, None, -1) if self.flip else slice(None)
+        self.per_level = np.array(p.range / 255 / np.array(p.std), net.dtype)       # (3,), in the network's order
+        self.mean = np.array(p.mean)[order] * 255 / p.range                         # (3,) RGB grey levels
+        self.black, self.white = (np.asarray(v - self.mean, net.dtype) for v in (0.0, 255.0))
+
+    def of(self, levels):
+        """Tensor of grey levels from the mean colour, RGB -> Tensor of network input."""
+        xp = kernels.xp(levels.data)
+        return (ops.flip(levels, 3) if self.flip else levels) * xp.asarray(self.per_level)
+
+    def levels_from_mean(self, picture):
+        """(..., 3) grey levels RGB -> the same from the mean colour, in the network's dtype."""
+        return np.asarray(np.asarray(picture, np.float64) - self.mean, self.dtype)
+
+    def to_levels(self, z):
+        """Levels from the mean colour -> float64 RGB grey levels, neither clipped nor rounded."""
+        z = z.get() if hasattr(z, "get") else z
+        return np.asarray(z, np.float64) + self.mean
+
+
+def to_device(net, array):
+    """The array in the memory in which the network's weights lie."""
+    some = next(iter(net.weights.values()), None)
+    return array if some is None else kernels.xp(some.data).asarray(array)
+
+
+class Pixels:
+    """z (N, H, W, 3): grey levels from the network's mean colour."""
+
+    def __init__(self, net, size, count=1):
+        self.net, self.units, self.shape = net, Units(net), (count, *size, 3)
+
+    def start(self, seed=0, noise=10.0):
+        """The mean colour with normal noise of `noise` grey levels; picture n draws from (seed, n)."""
+        drawn = [np.random.default_rng([seed, START, n]).standard_normal(self.shape[1:], np.float32)
+                 for n in range(self.shape[0])]
+        return to_device(self.net, (np.stack(drawn) * np.float32(noise)).astype(self.net.dtype))
+
+    def from_picture(self, picture):
+        """(H, W, 3) grey levels -> z."""
+        z = self.units.levels_from_mean(picture)[None]
+        return to_device(self.net, np.ascontiguousarray(np.broadcast_to(z, self.shape)))
+
+    def __call__(self, z):
+        return z
+
+    def clip(self, z):
+        """z within black and white."""
+        xp = kernels.xp(z)
+        return xp.clip(z, xp.asarray(self.units.black), xp.asarray(self.units.white))
+
+    def levels(self, z):
+        """Float64 RGB grey levels (N, H, W, 3)."""
+        return self.units.to_levels(z)
+
+
+class Fourier:
+    """z (N, H, W // 2 + 1, 3, 2): real and imaginary parts of the picture's spectrum, in decorrelated colours.
+
+    rgb = sigmoid(C irfft2(scale z) / 4), scale = sqrt(H W) / max(frequency, 1 / max(H, W))^decay: every frequency has
+    the size it has in photographs, so that a step changes coarse and fine structures alike. Olah, Mordvintsev, Schubert
+    2017, doi:10.23915/distill.00007 (preconditioning).
+    """
+
+    def __init__(self, net, size, count=1, decay=1.0, decorrelate=True):
+        H, W = size
+        self.net, self.units, self.size = net, Units(net), (H, W)
+        self.shape = (count, H, W // 2 + 1, 3, 2)
+        frequency = np.hypot(np.fft.fftfreq(H)[:, None], np.fft.rfftfreq(W)[None])
+        scale = np.sqrt(H * W) / np.maximum(frequency, 1 / max(H, W)) ** decay / PICTURE_SCALE
+        self.scale = scale[None, :, :, None, None].astype(net.dtype)
+        colours = COLOURS / np.linalg.norm(COLOURS, axis=0).max() if decorrelate else np.eye(3)
+        self.colours = colours.T.astype(net.dtype)      # one picture colour per row of values: v @ colours
+
+    def start(self, seed=0, noise=0.01):
+        """Normal noise; picture n draws from (seed, n)."""
+        drawn = [np.random.default_rng([seed, START, n]).standard_normal(self.shape[1:], np.float32)
+                 for n in range(self.shape[0])]
+        return to_device(self.net, (np.stack(drawn) * np.float32(noise)).astype(self.net.dtype))
+
+    def __call__(self, z):
+        xp = kernels.xp(z.data)
+        N, (H, W) = z.shape[0], self.size
+        plain = InverseFourier(H, W)(z * xp.asarray(self.scale))
+        mixed = ops.matmul(ops.reshape(plain, N * H * W, 3), xp.asarray(self.colours))
+        return ops.sigmoid(ops.reshape(mixed, N, H, W, 3)) * 255.0 + xp.asarray(self.units.black)
+
+    def clip(self, z):
+        """z itself: the sigmoid keeps every picture between black and white."""
+        return z
+
+    def levels(self, z):
+        """Float64 RGB grey levels (N, H, W, 3)."""
+        return self.units.to_levels(self(Tensor(z)).data)
+
+
+class InverseFourier(Op):
+    """y (N, H, W, C) = irfft2 of the spectrum a + i b given as x (N, H, W // 2 + 1, C, 2).
+
+    y = (1 / H W) sum over the frequencies k, l of a full spectrum; a column 0 < l < W / 2 stands for two of them, l and
+    -l, and so counts twice: dx = m_l rfft2(dy) / (H W), m_l = 1 for l = 0 and l = W / 2 and 2 between.
+    """
+
+    def __init__(self, H, W):
+        self.H, self.W = H, W
+
+    def forward(self, x):
+        if x.shape[1:3] != (self.H, self.W // 2 + 1) or x.ndim != 5:
+            raise ValueError(f"inverse Fourier: x {x.shape} must be (N, {self.H}, {self.W // 2 + 1}, C, 2)")
+        xp = kernels.xp(x)
+        spectrum = x[..., 0] + 1j * x[..., 1]
+        return xp.ascontiguousarray(xp.fft.irfft2(spectrum, s=(self.H, self.W), axes=(1, 2)).astype(x.dtype))
+
+    def backward(self, dy):
+        xp = kernels.xp(dy)
+        g = xp.fft.rfft2(dy, axes=(1, 2)) / (self.H * self.W)
+        columns = np.arange(self.W // 2 + 1)
+        twice = np.where((columns > 0) & (2 * columns != self.W), 2.0, 1.0)[None, None, :, None]
+        g = g * xp.asarray(twice)
+        return xp.stack([g.real, g.imag], axis=-1).astype(dy.dtype)
+
+
+def parameterization(kind, net, size, count=1, decay=1.0):
+    """The parameterisation called "pixels" or "fourier"."""
+    if kind == "pixels":
+        return Pixels(net, size, count)
+    if kind == "fourier":
+        return Fourier(net, size, count, decay)
+    raise MinivisError(f"no parameterisation {kind!r}; there are pixels and fourier")

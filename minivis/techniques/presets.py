@@ -1,0 +1,34 @@
+"""The settings of published work on optimised pictures, by name.
+
+Sizes of steps and penalties are in grey levels of pixels counted from the mean colour, as Caffe's networks take them;
+what a paper states in units of another network's input is converted (a standard deviation is about 57 grey levels).
+"""
+
+PLAIN = {
+    "parameterization": "pixels", "optimizer": "sgd", "normalize": "none", "momentum": 0.0, "policy": "constant",
+    "rate": 1.0, "progress": 2.0, "steps": 200, "noise": 10.0, "l2": 0.0, "tv": 0.0, "decay": 0.0, "blur": 0.0,
+    "blur_every": 4, "clip_values": 0.0, "clip_contributions": 0.0, "jitter": 0, "scale": 0.0, "angle": 0.0,
+    "margin": 0, "wrap": False, "clip": True, "positions": "centre",
+}
+YOSINSKI = {**PLAIN, "policy": "progress", "rate": 1e8, "steps": 300}
+
+PRESETS = {
+    # Olah, Mordvintsev, Schubert 2017, and the code of Lucid: a spectrum of noise, seen shifted, scaled and turned
+    "lucid": {**PLAIN, "parameterization": "fourier", "optimizer": "adam", "rate": 0.05, "steps": 256, "noise": 0.01,
+              "jitter": 8, "scale": 0.1, "angle": 10.0, "margin": 12, "positions": "all"},
+    # Simonyan et al. 2014, section 2: from the mean picture, an L2 penalty; the paper gives no numbers
+    "simonyan": {**PLAIN, "rate": 400.0, "normalize": "l2", "momentum": 0.5, "l2": 3e-7, "noise": 1.0},
+    # Yosinski et al. 2015, table 1: four settings found by random search
+    "yosinski1": {**YOSINSKI, "decay": 0.0, "blur": 0.5, "blur_every": 4, "clip_values": 50.0},
+    "yosinski2": {**YOSINSKI, "decay": 0.3, "clip_values": 20.0},
+    "yosinski3": {**YOSINSKI, "decay": 1e-4, "blur": 1.0, "blur_every": 4},
+    "yosinski4": {**YOSINSKI, "decay": 0.0, "blur": 0.5, "blur_every": 4, "clip_contributions": 90.0},
+    # Stanford's course CS231n, assignment 3: rate 25 and penalty 1e-3 in units of a standard deviation
+    "cs231n": {**PLAIN, "normalize": "l2", "rate": 1430.0, "steps": 100, "noise": 57.0, "l2": 3e-7, "blur": 0.5,
+               "blur_every": 10, "jitter": 16, "wrap": True},
+}
+
+
+def settings(preset, **given):
+    """A preset with the options that were given (not None) in place of its own."""
+    return {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}

@@ -1,0 +1,126 @@
+"""Class and unit visualisation: the picture that a class, a unit, a channel or a layer likes best."""
+from typing import Literal
+
+from ..errors import MinivisError
+from ..objectives import Score
+from ..optimize import Run
+from ..options import Network
+from ..parameterize import parameterization as make_parameterization
+from ..priors import regularizers as prior
+from ..results import Synthesis
+from ..transforms import Views
+from .common import recipe
+from .presets import settings
+from .synthesis import ascent, follow, objective_of, optimizer_of, said_of, stacked, to_uint8
+
+DEFAULT_SIDE = 224
+
+
+def visualize(net: Network, what: list[str], *,
+              preset: Literal["lucid", "simonyan", "yosinski1", "yosinski2", "yosinski3", "yosinski4",
+                              "cs231n"] = "lucid",
+              count: int = 1, size: int | None = None, steps: int | None = None, negative: bool = False,
+              score: Score = "logit", positions: Literal["all", "centre"] | None = None,
+              parameterization: Literal["pixels", "fourier"] | None = None,
+              optimizer: Literal["sgd", "adam", "lbfgs"] | None = None, rate: float | None = None,
+              momentum: float | None = None, normalize: Literal["none", "l2", "l1", "rms"] | None = None,
+              policy: Literal["constant", "progress", "progress01"] | None = None, progress: float | None = None,
+              noise: float | None = None, l2: float | None = None, tv: float | None = None,
+              decay: float | None = None, blur: float | None = None, blur_every: int | None = None,
+              clip_values: float | None = None, clip_contributions: float | None = None,
+              jitter: int | None = None, scale: float | None = None, angle: float | None = None,
+              margin: int | None = None, diversity: float = 0.0, seed=0, monitor=None) -> Synthesis:
+    """The picture that raises a class score, a unit, a channel, a layer, or a weighted sum of such goals the most.
+
+    x* = argmax s(x) - l2 |x|^2 - tv TV(x), climbed from noise. Simonyan et al. 2014, arXiv:1312.6034; Yosinski et al.
+    2015, arXiv:1506.06579; Olah, Mordvintsev, Schubert 2017, doi:10.23915/distill.00007. A preset is a published set of
+    options; every option that is given replaces the preset's. Different priors give very different pictures of the
+    same unit: what they have in common is the network's, the rest is the prior's.
+
+    pictures (count, H, W, 3); history: score and penalties of each picture, before every step.
+
+    what        [WEIGHT*]NAME...: NAME is a class (index, WordNet id, label), LAYER:CHANNEL, LAYER:CHANNEL@ROW,COLUMN or
+                LAYER; several are added, so weighted channels of one layer are a direction in it
+    preset      whose settings to begin with
+    count       how many pictures, each from its own noise
+    size        side of the pictures in pixels; none means the network's own
+    steps       how many steps
+    negative    go down instead: what the network takes for the opposite
+    score       of classes: logit, or prob / logprob after the softmax
+    positions   of LAYER:CHANNEL: the mean over all, or the unit in the centre
+    parameterization   what is optimised: pixels, or Fourier coefficients in decorrelated colours
+    optimizer   gradient descent with momentum, Adam or L-BFGS
+    rate        size of a step: of the gradient, of the normalised gradient, or Adam's
+    momentum    share of the last step that is taken again (sgd)
+    normalize   divide each gradient by its Euclidean norm, mean absolute value or root mean square (sgd)
+    policy      progress limits every step to a predicted gain, progress01 for probabilities (sgd)
+    progress    that gain
+    noise       size of the first picture's noise: grey levels (pixels), or of coefficients (fourier)
+    l2          penalty for the sum of squared grey levels from the mean colour
+    tv          penalty for the squared differences of neighbours, in grey levels
+    decay       share by which pixels shrink towards the mean colour in each step
+    blur        standard deviation of a Gaussian blur, in pixels; 0 for none
+    blur_every  steps from one blur to the next
+    clip_values   percentage of pixels, those of the smallest norm, set to the mean colour in each step
+    clip_contributions   percentage of pixels, those that add least to the score, set to the mean colour in each step
+    jitter      random shift of every view, in pixels
+    scale       random scale of every view: 0.1 means from 0.9 to 1.1
+    angle       random rotation of every view, in degrees
+    margin      pixels around the view that a shift or rotation may uncover
+    diversity   penalty for pictures that look alike to the layer (mean cosine of Gram matrices); needs count > 1
+    """
+    s = settings(preset, positions=positions, parameterization=parameterization, optimizer=optimizer, rate=rate,
+                 momentum=momentum, normalize=normalize, policy=policy, progress=progress, noise=noise, l2=l2, tv=tv,
+                 decay=decay, blur=blur, blur_every=blur_every, clip_values=clip_values, steps=steps,
+                 clip_contributions=clip_contributions, jitter=jitter, scale=scale, angle=angle, margin=margin)
+    goal = objective_of(net, [what] if isinstance(what, str | int) else what, score, s["positions"])
+    side = (size, size) if size else net.input_size or (DEFAULT_SIDE, DEFAULT_SIDE)
+    if count < 1 or min(side) < 1:
+        raise MinivisError(f"visualize: count {count} and size {side} must be at least 1")
+    p = make_parameterization(s["parameterization"], net, [n + 2 * s["margin"] for n in side], count)
+    views = Views(s["margin"], s["jitter"], s["scale"], s["angle"], s["wrap"])
+    evaluate = ascent(net, -goal if negative else goal, p, views, seed, _penalties(s, goal, diversity))
+    random = bool(s["jitter"] or s["scale"] or s["angle"])
+    optimiser = optimizer_of(s["optimizer"], s["rate"], s["momentum"], s["normalize"], s["policy"], s["progress"],
+                             fresh=random)
+    run = Run(evaluate, p.start(seed, s["noise"]), optimiser, s["steps"], after=prior.in_turn(_after(s, p)),
+              start=monitor and monitor.load())
+
+    def pictures(z):
+        return to_uint8(views.window(p.levels(z)))
+    finished = follow(run, monitor, lambda z: pictures(z)[0])
+    last, best = pictures(run.z), pictures(run.best)
+    chosen = last if finished else best
+    said = said_of(net, chosen)
+    captions = [f"{label} (class {index}) with probability {p:.3g}." for index, label, p in said]
+    return Synthesis(chosen, views.window(p.levels(run.z if finished else run.best)), stacked(run.history), best, last,
+                     target=("minus " if negative else "") + goal.name, captions=captions,
+                     numbers={"steps": run.done, "said": [{"index": i, "label": t, "probability": q}
+                                                          for i, t, q in said]},
+                     notes=[] if finished else ["The run was stopped: these are the best pictures so far."],
+                     recipe=recipe(visualize, net, seed, what=what, preset=preset, count=count, size=list(side),
+                                   negative=negative, score=score, diversity=diversity, **s))
+
+
+def _penalties(s, goal, diversity):
+    found = []
+    if s["l2"]:
+        found.append(("l2", s["l2"], lambda levels, values: prior.power_norm(levels)))
+    if s["tv"]:
+        from ..ops import total_variation
+        found.append(("tv", s["tv"], lambda levels, values: total_variation(levels)))
+    if diversity:
+        found.append(("alike", diversity, lambda levels, values: prior.diversity(values[goal.layers[0]])))
+    return found
+
+
+def _after(s, p):
+    """Yosinski's operations, in the order of his code: decay, blur, small values, small contributions."""
+    wanted = {name: s[name] for name in ("decay", "blur", "clip_values", "clip_contributions") if s[name]}
+    if wanted and s["parameterization"] != "pixels":
+        raise MinivisError(f"{', '.join(wanted)}: these work on pixels; give --parameterization pixels")
+    return [prior.Decay(s["decay"]) if s["decay"] else None,
+            prior.Blur(s["blur"], s["blur_every"]) if s["blur"] else None,
+            prior.ClipSmallValues(s["clip_values"]) if s["clip_values"] else None,
+            prior.ClipSmallContributions(s["clip_contributions"]) if s["clip_contributions"] else None,
+            (lambda z, point, i: p.clip(z)) if s["clip"] else None]

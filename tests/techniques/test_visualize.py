@@ -1,0 +1,113 @@
+"""Ascent raises what it is asked to raise; the presets run; a stopped or resumed run is what it should be."""
+import numpy as np
+import pytest
+
+from minivis.errors import MinivisError
+from minivis.monitor import SilentMonitor, StateFile, Stop
+from minivis.techniques.presets import PRESETS
+from minivis.techniques.synthesis import objective_of
+from minivis.techniques.visualize import visualize
+from minivis.tensor import Tensor
+
+SMALL = {"steps": 12, "size": 24, "margin": 2, "jitter": 1}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("what", ["dog", "conv1:2"])
+def test_every_preset_raises_its_score(conv_net, preset, what):
+    net = conv_net()
+    net = net.with_weights({"conv1/weight": net.weights["conv1/weight"].data * 255})    # the scale of real networks
+    noise = {"noise": 0.1} if preset.startswith("yosinski") else {}     # what they blur first
+    r = visualize(net, [what], preset=preset, count=2, **noise, **SMALL)
+    score = r.history["score"]
+    assert score.shape == (12, 2) and (score[-1] > score[0]).all()
+    assert r.pictures.shape == (2, 24, 24, 3) and r.pictures.dtype == np.uint8
+    assert np.array_equal(np.rint(np.clip(r.values, 0, 255)), r.pictures)
+    assert r.recipe["options"]["rate"] == PRESETS[preset]["rate"]
+
+
+def test_on_a_linear_net_the_l2_optimum_is_the_weights(linear_net):
+    """argmax w.x - l |x|^2 is w / 2l; in grey levels from the mean colour (black here) x = level / 255."""
+    net, w = linear_net("BGR")
+    l2 = 1 / 255 ** 2
+    r = visualize(net, ["dog"], preset="simonyan", optimizer="lbfgs", rate=1.0, l2=l2, noise=0.0, steps=15)
+    best = w[..., 1] / 255 / (2 * l2)
+    inside = (best > 0) & (best < 255)
+    assert inside.sum() > 100 and np.abs(r.values[0] - np.clip(best, 0, 255)).max() < 1e-3
+
+
+def test_negative_goes_down_and_weights_make_a_direction(conv_net):
+    net = conv_net()
+    up, down = (visualize(net, ["conv1:2"], negative=n, **SMALL).history["score"][-1, 0] for n in (False, True))
+    assert up > 0 and -down < up - 0.05         # the score of going down is minus the activation
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 12, 10, 3)))
+    goal = objective_of(net, ["2*conv1:1", "-0.5*conv1:3", "cat"])
+    values = net(x, layers=goal.layers)
+    a = values["conv1"].data.mean(axis=(1, 2))
+    assert np.allclose(goal(values).data, 2 * a[:, 1] - 0.5 * a[:, 3] + values["scores"].data[:, 0])
+
+
+def test_a_silent_unit_wakes_up(conv_net):
+    """With all ReLUs off the gradient is zero, and yet the picture moves."""
+    net = conv_net(bias=-0.3)
+    r = visualize(net, ["dog"], preset="simonyan", noise=1.0, l2=0.0, steps=40, size=24)
+    assert r.history["score"][0] == 0 and r.history["score"][-1] > 0
+
+
+def test_diversity_makes_pictures_differ_more(conv_net):
+    kwargs = {"count": 3, "preset": "simonyan", "noise": 30.0, **SMALL, "steps": 30, "rate": 100.0}
+    alike, apart = (visualize(conv_net(), ["conv1:2"], diversity=d, **kwargs).history["alike"] / d for d in (1e-9, 5.0))
+    assert np.allclose(alike[0], apart[0]) and (1 - apart[-1] > 2 * (1 - alike[-1])).all()
+
+
+class StopsAt(SilentMonitor):
+    def __init__(self, step):
+        super().__init__()
+        self.at, self.pictures = step, []
+
+    def step(self, done, total, terms=None, picture=None):
+        self.pictures.append(picture())
+        if done == self.at:
+            raise Stop
+
+
+def test_stop_gives_the_best_so_far_and_previews_are_pictures(conv_net):
+    monitor = StopsAt(5)
+    r = visualize(conv_net(), ["dog"], monitor=monitor, **SMALL)
+    assert len(r.history["score"]) == 5 and np.array_equal(r.pictures, r.best) and "stopped" in r.notes[0]
+    assert monitor.pictures[0].shape == (24, 24, 3) and monitor.pictures[0].dtype == np.uint8
+
+
+class Killed(Exception):
+    pass
+
+
+class KilledAt(SilentMonitor):
+    at = 7
+
+    def step(self, done, total, terms=None, picture=None):
+        if done == self.at:
+            raise Killed
+
+
+@pytest.mark.parametrize("options", [{"preset": "lucid"}, {"preset": "yosinski3"},
+                                     {"preset": "simonyan", "optimizer": "lbfgs", "rate": 1.0}])
+def test_an_interrupted_run_goes_on_with_the_same_bits(conv_net, tmp_path, options):
+    options = {**SMALL, **options}
+    whole = visualize(conv_net(precision="float32"), ["dog"], **options)
+    with pytest.raises(Killed):
+        visualize(conv_net(precision="float32"), ["dog"],
+                  monitor=KilledAt(StateFile(tmp_path / "s.h5", {}, every=0, share=1e9)), **options)
+    again = visualize(conv_net(precision="float32"), ["dog"], monitor=SilentMonitor(StateFile(tmp_path / "s.h5", {})),
+                      **options)
+    for name, array in whole.arrays().items():
+        assert array is None or np.array_equal(array, again.arrays()[name]), name
+
+
+def test_what_cannot_work_is_one_clear_error(conv_net):
+    with pytest.raises(MinivisError, match="work on pixels"):
+        visualize(conv_net(), ["dog"], blur=1.0, **SMALL)
+    with pytest.raises(MinivisError, match="nothing is asked for"):
+        visualize(conv_net(), [], **SMALL)
+    with pytest.raises(MinivisError, match="no class is called"):
+        visualize(conv_net(), ["horse"], **SMALL)
