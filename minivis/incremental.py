@@ -17,6 +17,7 @@ import numpy as np
 from . import kernels
 from .batching import default_budget, parse_bytes, split
 from .chains import Chain, step_of
+from .kernels.cpu import threads
 from .layer_ops import run_layer
 from .layers import Layer
 from .monitor import SilentMonitor
@@ -26,8 +27,8 @@ from .tensor import Tensor
 
 _WINDOWS = ("conv", "max_pool", "avg_pool")
 _JOINS = ("concat", "add", "multiply")
-DENSE_ROWS = 128
 MOST_AT_ONCE = 256      # more pictures in a batch would gain nothing
+DENSE_ROWS, LARGE_MATRIX, SLAB = 256, 1 << 20, 256      # rows of a block; the size that needs so many; columns a thread
 _WHOLE = ("conv_transpose", "instance_norm", "pad", "upsample")      # and whatever gives vectors
 
 
@@ -255,14 +256,15 @@ class Incremental:
 
     def _dense(self, name, x):
         """x @ w + b for many rows. A dense layer's time is that of reading its weights, so rows go in blocks; these are
-        always of the same size, because BLAS rounds differently when it is given another number of rows."""
+        always of the same size, because BLAS may round differently when it is given another number of rows."""
         w, bias = self.net.weights[f"{name}/weight"].data, self.net.weights.get(f"{name}/bias")
+        rows = DENSE_ROWS if w.size > LARGE_MATRIX else DENSE_ROWS // 8
         y = self.xp.empty((len(x), w.shape[1]), x.dtype)
-        for first in range(0, len(x), DENSE_ROWS):
-            block = self.xp.zeros((DENSE_ROWS, x.shape[1]), x.dtype)
-            rows = x[first:first + DENSE_ROWS]
-            block[:len(rows)] = rows
-            y[first:first + DENSE_ROWS] = (block @ w)[:len(rows)]
+        for first in range(0, len(x), rows):
+            block = self.xp.zeros((rows, x.shape[1]), x.dtype)
+            given = x[first:first + rows]
+            block[:len(given)] = given
+            y[first:first + rows] = _product(block, w)[:len(given)]
         return y if bias is None else y + bias.data
 
     def _cutting_cells(self, name, source, where):
@@ -273,6 +275,21 @@ class Incremental:
         if self.table[name].kind in _WINDOWS:
             size = [(s - 1) * stride + extent for s, (extent, stride, _, _) in zip(size, self._geometry(name))]
         return int(np.prod(size)) * self.shapes[source][2]
+
+
+def _product(x, w):
+    """x @ w; on the CPU each thread takes slabs of columns, since BLAS's own threads wait for one another."""
+    if not isinstance(x, np.ndarray):
+        return x @ w
+    y = np.empty((len(x), w.shape[1]), x.dtype)
+
+    def job(_, scratch, first, last):
+        for at in range(first * SLAB, min(last * SLAB, w.shape[1]), SLAB):
+            y[:, at:at + SLAB] = x @ w[:, at:at + SLAB]
+
+    with threads.one_blas_thread():
+        threads.run(job, None, -(-w.shape[1] // SLAB))
+    return y
 
 
 def _groups(size):

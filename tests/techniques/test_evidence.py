@@ -1,4 +1,6 @@
 """Measures of maps: by definition, on networks solved by hand, and in the order that good and bad maps must take."""
+import json
+
 import numpy as np
 import pytest
 
@@ -152,3 +154,15 @@ def test_compare_gives_a_row_of_numbers_for_each_technique_and_both_baselines(co
 def test_compare_refuses_what_it_cannot_compare(conv_net, picture, names, message):
     with pytest.raises((MinivisError, KeyError), match=message):
         examine(conv_net(), picture, names)
+
+
+def test_the_command_writes_one_figure_and_gives_one_table(conv_net, picture, tmp_path):
+    from minivis.commands.compare import compare
+    from minivis.image import read_text, save
+    save(picture, tmp_path / "bird.png")
+    figure = str(tmp_path / "out.png")
+    report = compare(conv_net(bias=0.1), str(tmp_path / "bird.png"), techniques="saliency, occlusion", figure=figure)
+    assert [row["technique"] for row in report.rows()] == ["saliency", "occlusion", "(random)", "(edges)"]
+    assert json.loads(read_text(figure)["minivis"])["technique"] == "compare"
+    assert report.notes[-1] == f"wrote {figure}"
+    assert "insertion" in report.text()
