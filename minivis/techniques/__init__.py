@@ -38,7 +38,7 @@ TECHNIQUES = {
     "lime": Entry("D", "a linear model of the score around the picture, by superpixels", {"samples": 150}),
     "kernel_shap": Entry("D", "what each superpixel adds on average over all orders (Shapley)", {"samples": 150}),
     "extremal_perturbation": Entry("D", "the small part that, shown alone, keeps the score; or, hidden, takes it away",
-                                   {"steps": 40}),
+                                   {"steps": 30}),
     "saliency": Entry("E", "the gradient of a class score with respect to every pixel"),
     "unit_gradient": Entry("E", "the gradient of one unit or channel anywhere in the network"),
     "deconvnet": Entry("E", "go back through a deconvolutional network: which shapes drove a unit?"),

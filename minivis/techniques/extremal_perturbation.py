@@ -98,12 +98,13 @@ def masked_gradient(h, m):
 
 
 def area_gradient(m, area):
-    """d/dm of -mean((sort(m) - r)^2)."""
+    """d/dm of -mean((sort(m) - r)^2). Equal values share what their ranks get, so no place is preferred at first."""
     flat = m.reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    wanted = np.zeros(flat.size)
-    wanted[order[round((1 - area) * flat.size):]] = 1
-    return (-2 * (flat - wanted) / flat.size).reshape(m.shape)
+    _, which, count = np.unique(np.round(flat, 9), return_inverse=True, return_counts=True)
+    end = np.cumsum(count)
+    off = round((1 - area) * flat.size)
+    wanted = np.clip(end - off, 0, count) / count
+    return (-2 * (flat - wanted[which.reshape(-1)]) / flat.size).reshape(m.shape)
 
 
 def variation_gradient(p):
@@ -134,7 +135,8 @@ class Enlarged:
 
 class Bells(Enlarged):
     """m = the soft maximum over grid values v of k(distance / smooth) p_v, k(z) = exp(-2 max(0, z - 1/2)^2): every
-    value shows a round spot. Taken on the grid, then enlarged bilinearly; cells beyond k < 0.001 are left out."""
+    value shows a round spot. Taken on the grid, whose edge values go on outside, then enlarged bilinearly; cells beyond
+    k < 0.001 are left out."""
 
     def __init__(self, size, cell, smooth):
         super().__init__(size, cell)
@@ -144,9 +146,10 @@ class Bells(Enlarged):
         weight = np.exp(-2 * np.maximum(0, distance - 0.5) ** 2)
         self.offsets = [(o, w) for o, w in zip(offsets, weight) if w >= 1e-3]
         self.reach = reach
+        self.spread = [np.eye(n)[np.clip(np.arange(-reach, n + reach), 0, n - 1)] for n in self.shape]
 
     def __call__(self, p):
-        padded = np.pad(p, self.reach)
+        padded = self.spread[0] @ p @ self.spread[1].T
         spots = np.stack([w * padded[self._at(dy, dx)] for (dy, dx), w in self.offsets])
         share = np.exp(SHARPNESS * (spots - spots.max(axis=0)))
         share /= share.sum(axis=0)
@@ -159,7 +162,7 @@ class Bells(Enlarged):
         dpadded = np.zeros(tuple(n + 2 * self.reach for n in self.shape))
         for ((dy, dx), w), pull in zip(self.offsets, self.pull):
             dpadded[self._at(dy, dx)] += w * pull * dsoft
-        return dpadded[self.reach:-self.reach, self.reach:-self.reach]
+        return self.spread[0].T @ dpadded @ self.spread[1]
 
     def _at(self, dy, dx):
         top, left = self.reach + dy, self.reach + dx

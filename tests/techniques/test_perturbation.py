@@ -171,6 +171,12 @@ def test_the_other_gradients_of_the_mask_are_derivatives(conv_net, picture, rng)
     assert np.isclose((masked_gradient(h, m)[1] * g).sum(), shown, rtol=1e-4) and abs(shown) > 1e-6
 
 
+def test_the_area_prefers_no_place_of_an_even_mask():
+    for mask in (Bells((23, 19), 5, 8.0), Enlarged((23, 19), 5)):
+        m = mask(np.full(mask.shape, 0.5))
+        assert np.ptp(m) < 1e-12 and np.allclose(area_gradient(m, 0.2), -2 * (m - 0.2) / m.size, atol=1e-4)
+
+
 def test_extremal_perturbation_shows_the_area_that_holds_the_score(linear_net, picture):
     net = linear_net()[0].with_weights({"scores/weight": spot_weights()})
     result = extremal_perturbation(net, picture, target=0, area=0.25, steps=150, smooth=2.0, cell=2, fill="black",
