@@ -10,9 +10,10 @@ from .filter_matches import FilterMatches
 from .filters import Filters
 from .layers import Activations
 from .report import Report
+from .segmentation import Segmentation
 from .slide import Slide
 from .synthesis import Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches", "Filters",
-           "Occlusion", "Report", "Result", "Slide", "Synthesis", "UnitMap", "make_recipe"]
+           "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis", "UnitMap", "make_recipe"]

@@ -5,7 +5,7 @@ from ..errors import MinivisError
 from ..graph_cut import BACKGROUND, OBJECT, PROBABLY_BACKGROUND
 from ..graph_cut import grabcut as cut_out
 from ..options import Network, Picture, Target
-from ..results.segmentation import Segmentation
+from ..results import Segmentation
 from .common import begin, input_gradient, look, recipe, why_zero
 from .saliency import REDUCERS
 

@@ -15,13 +15,14 @@ from ..targets import resolve_class
 from ..tensor import Tensor
 from .common import class_dict, look, recipe
 
-Fill = Literal["mean", "zero", "black", "grey", "white", "value", "blur", "noise"]
+Fill = Literal["mean", "zero", "black", "grey", "white", "blur", "noise"]
+FillOrValue = Literal["mean", "zero", "black", "grey", "white", "value", "blur", "noise"]
 Method = Literal["incremental", "naive"]
 BLUR_SIGMA = 10         # pixels: no shape of a patch's size survives it
 
 
 def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = None, size: int = 32, stride: int = 16,
-              fill: Fill = "mean", value: int = 128, score: Score = "logit",
+              fill: FillOrValue = "mean", value: int = 128, score: Score = "logit",
               aggregate: Literal["mean", "sum", "none"] = "mean", method: Method = "incremental",
               memory=None, seed=0, monitor=None) -> Occlusion | Comparison:
     """Hide a window of the picture, slide it over all positions: where does the score fall, and where does it rise?
