@@ -24,7 +24,7 @@ def extremal_perturbation(net: Network, picture: Picture, *, target: Target = No
                           positions: Positions = "strongest", score: Score = "logit",
                           variant: Literal["extremal", "meaningful"] = "extremal", area: float = 0.1,
                           steps: int = 200, rate: float = 0.05, area_weight: float = 300.0, smooth: float = 21.0,
-                          cell: int = 7, keep_weight: float = 0.01, variation: float = 0.2, fill: Fill = "blur",
+                          cell: int = 7, keep_weight: float = 1e-4, variation: float = 0.01, fill: Fill = "blur",
                           monitor=None) -> Attribution:
     """Which small part of the picture, shown alone, keeps the score - or, hidden, takes it away?
 
