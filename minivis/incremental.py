@@ -43,6 +43,9 @@ class Incremental:
 
     layer    whose values are wanted; None: the output layer
     clean    that layer's values for x
+
+    All clean values are kept, and padded copies of what convolutions and poolings read: about twice one picture's
+    activations, beside what `bytes_each` counts.
     """
 
     def __init__(self, net, x, layer=None):
