@@ -213,3 +213,20 @@ def test_impossible_options_are_one_clear_error(linear_net, picture, technique, 
     with pytest.raises(MinivisError) as error:
         technique(linear_net()[0], picture, **options)
     assert "\n" not in str(error.value) and any(f"{v}" in str(error.value) for v in options.values())
+
+
+@pytest.mark.parametrize("technique, options", [
+    (rise, {"samples": 40, "cells": 3}), (lime, {"samples": 40, "segments": 6}),
+    (kernel_shap, {"samples": 20, "segments": 6})])
+def test_the_number_of_samples_does_not_change_the_largest_batch(conv_net, picture, monkeypatch, technique, options):
+    net, largest = conv_net(bias=0.1), []
+
+    def call(self, x, *rest, run=type(net).__call__, **more):
+        largest[-1] = max(largest[-1], len(x))
+        return run(self, x, *rest, **more)
+    monkeypatch.setattr(type(net), "__call__", call)
+    memory = 5 * net.bytes_needed((1, 12, 10, 3), ["scores"])
+    for samples in (options["samples"], 3 * options["samples"]):
+        largest.append(0)
+        technique(net, picture, memory=memory, **options | {"samples": samples})
+    assert 1 < largest[1] <= 5 and largest[1] == largest[0]
