@@ -18,6 +18,7 @@ from .errors import MinivisError
 from .options import parameters, reserved, summary
 
 PRINTS = ("classify",)      # techniques whose result is read, not looked at: no picture unless -o asks for one
+MAKING = "FGHI"             # families of techniques whose result is a picture of its own, made in many steps
 
 
 def main(argv):
@@ -126,6 +127,12 @@ def parser_for(name, function):
         what = "a folder if there are several pictures" if takes_pictures else "a picture file"
         common.add_argument("-o", "--output", metavar="OUT.png", help=f"where the picture goes; {what}")
         common.add_argument("--raw", metavar="OUT.npz", help="also write the numbers: arrays and the recipe")
+        if techniques.TECHNIQUES[name].family in MAKING:
+            common.add_argument("--figure", metavar="FIGURE.png", help="also write the picture among what it was made "
+                                "of: the course of the score, differences, what the network says")
+            if "monitor" in reserved(function):
+                common.add_argument("--resume", action="store_true",
+                                    help="go on from OUT.resume.h5, which an interrupted run leaves behind")
     common.add_argument("--json", action="store_true", help="print the numbers as JSON")
     common.add_argument("-q", "--quiet", action="store_true", help="no progress, no remarks")
     common.add_argument("-v", "--verbose", action="store_true", help="on an error show where it happened")
@@ -186,16 +193,34 @@ class Job:
         values = dict(fixed)
         if self.each:
             values[self.each.name] = self.each.reads.read(source)
-        monitor = None
+        monitor, state_file = None, None
         if "monitor" in self.reserved:
             from .monitor import SilentMonitor, TerminalMonitor
-            monitor = values["monitor"] = SilentMonitor() if self.args.quiet else TerminalMonitor(self.name)
+            how = {}
+            if hasattr(self.args, "resume"):
+                state_file = self._state_file(values, picture_file)
+                how = {"state_file": state_file, "resume": self.args.resume}
+            monitor = SilentMonitor(**how) if self.args.quiet else TerminalMonitor(self.name, **how)
+            values["monitor"] = monitor
         try:
             result = self.function(**values)
         finally:
             if monitor is not None:
                 monitor.close()
-        return self._deliver(result, source, picture_file, raw_file)
+        row = self._deliver(result, source, picture_file, raw_file)
+        if state_file is not None:
+            state_file.delete()
+        return row
+
+    def _state_file(self, values, picture_file):
+        """Where this run keeps what it needs to go on, and what a run must have in common with it."""
+        from .monitor import StateFile
+        from .provenance import make_recipe
+        options = {name: value for name, value in values.items() if name not in ("net", "seed", "memory")}
+        net = values.get("net")
+        recipe = make_recipe(self.name, options, net, values.get("seed", 0), getattr(self.args, "precision", "float32"),
+                             "cpu" if net is None else net.device)
+        return StateFile(picture_file.with_name(f"{picture_file.stem}.resume.h5"), recipe)
 
     def _deliver(self, result, source, picture_file, raw_file):
         row = {"image": source} if source is not None else {}
@@ -204,8 +229,11 @@ class Job:
         for file in (picture_file, raw_file):
             if file is not None:
                 result.save(file)
-                if not self.args.quiet and not self.args.json:
-                    print(f"wrote {file}", file=sys.stderr)
+                self._wrote(file)
+        if getattr(self.args, "figure", None):
+            from .image import save
+            save(result.picture(), self.args.figure)
+            self._wrote(self.args.figure)
         if self.args.json:
             return row | result.to_dict()
         if self.name in PRINTS or self.name in commands.COMMANDS:
@@ -213,17 +241,26 @@ class Job:
             print((f"{source}\n" if many else "") + result.text())
         return row
 
+    def _wrote(self, file):
+        if not self.args.quiet and not self.args.json:
+            print(f"wrote {file}", file=sys.stderr)
+
     def _targets(self, sources):
         """(picture file, raw file) for each source; all checked before any work is done."""
-        from .image import check_writable
+        from .image import FILMS, check_writable
         several = len(sources) > 1
+        if getattr(self.args, "figure", None):
+            if several:
+                raise MinivisError("--figure goes with one picture; with several, call minivis once for each")
+            check_writable(self.args.figure)
         names = _distinct_names(sources, self.name)
         pictures = _places(self.args.output, several, names, ".png")
         if self.args.output is None and self.name in PRINTS:
             pictures = [None] * len(sources)
         raws = _places(self.args.raw, several, names, ".npz") if self.args.raw else [None] * len(sources)
         for picture, raw in zip(pictures, raws):
-            if picture is not None:
+            film = getattr(self.args, "frames", None) and picture is not None and picture.suffix.lower() in FILMS
+            if picture is not None and not film:
                 check_writable(picture)
             if raw is not None:
                 _check_raw(raw)

@@ -19,6 +19,7 @@ from .files import atomic_write
 
 READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")        # fewer parsers exposed to hostile files
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+FILMS = {".gif": "GIF", ".webp": "WEBP"}
 MAX_PIXELS = 89_478_485         # Pillow's own warning level; 256 MiB of RGB
 WHITE = (255, 255, 255)
 _DESCRIPTION = 0x010E           # the EXIF/TIFF tag ImageDescription
@@ -255,6 +256,23 @@ def save(picture, path, *, text=None):
     text = {key: str(value) for key, value in (text or {}).items()}
     with atomic_write(path) as temporary:
         image.save(temporary, form, **_save_options(form, text))
+
+
+def save_film(pictures, path, *, seconds=0.08, text=None):
+    """Write pictures (uint8, all of one size) as an endless film, each shown for `seconds`: .gif (256 colours a
+    picture) or .webp. text is kept as in `save`; GIF has one comment."""
+    form = FILMS.get(Path(path).suffix.lower())
+    if form is None:
+        raise PictureError(f"cannot write {path}: a film ends in {' or '.join(FILMS)}")
+    frames = [Image.fromarray(to_picture(picture)) for picture in pictures]
+    how = {"save_all": True, "append_images": frames[1:], "duration": round(1000 * seconds), "loop": 0}
+    text = {key: str(value) for key, value in (text or {}).items()}
+    if form == "GIF":
+        how["comment"] = "\n".join(f"{key}: {value}" for key, value in text.items()).encode()
+    else:
+        how |= {**_save_options(form, text), "lossless": False, "quality": 90}
+    with atomic_write(path) as temporary:
+        frames[0].save(temporary, form, **how)
 
 
 def png_bytes(picture, *, text=None):

@@ -41,10 +41,10 @@ class Monitor(Protocol):
 
 
 class SilentMonitor:
-    """Shows nothing; keeps states when given a StateFile."""
+    """Shows nothing; keeps states when given a StateFile, and goes on from an old one unless `resume` is False."""
 
-    def __init__(self, state_file=None):
-        self.state_file = state_file
+    def __init__(self, state_file=None, resume=True):
+        self.state_file, self.resume = state_file, resume
 
     def step(self, done, total, terms=None, picture=None):
         pass
@@ -54,7 +54,7 @@ class SilentMonitor:
             self.state_file.save(state)
 
     def load(self):
-        return None if self.state_file is None else self.state_file.load()
+        return self.state_file.load() if self.state_file is not None and self.resume else None
 
     def close(self):
         """Called when the run ends, however it ends."""
@@ -63,8 +63,8 @@ class SilentMonitor:
 class TerminalMonitor(SilentMonitor):
     """A bar with the time left and the loss terms on stderr; silent when stderr is no terminal."""
 
-    def __init__(self, title="", state_file=None, stream=None):
-        super().__init__(state_file)
+    def __init__(self, title="", state_file=None, stream=None, resume=True):
+        super().__init__(state_file, resume)
         self.title = title
         self.stream = sys.stderr if stream is None else stream
         self.bar = None

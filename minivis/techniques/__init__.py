@@ -66,6 +66,7 @@ TECHNIQUES = {
     "guided_gradcam": Entry("E", "guided backprop where Grad-CAM says the class is"),
     "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
                        {"what": ["130"], "steps": 48}),
+    "dream": Entry("H", "DeepDream: what a layer sees in the picture, it sees more", {"size": 256, "octaves": 3}),
 }
 
 
