@@ -6,6 +6,7 @@ COMMANDS = {        # the words: (summary, the function if it is not named like 
     "layers": ("every layer of a network: shape, parameters, multiply-adds, receptive field",),
     "compare": ("several techniques on one picture, with a table of the evidence for each",),
     "verify": ("compute what other tools computed for small networks, and print every difference",),
+    "warmup": ("compile the CPU kernels now, so that the first picture need not wait",),
     "weights list": ("published weights by name, their size and licence", "list_weights"),
     "weights get": ("fetch published weights, verify and convert them",),
     "weights convert": ("convert a weights file of any form",),
