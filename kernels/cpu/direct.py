@@ -8,10 +8,12 @@ Gradient: one product gives every position's share for each of its kh*kw*C input
 in the order (filter row, filter column), in strips of rows so that the shares stay in the cache.
 """
 import numpy as np
+from llvmlite import ir
 
 from . import threads
 from . import vector as v
 from .addresses import address, float32_at
+from .choice import PICTURE_CHANNELS
 from .compile_cache import helper, kernel
 from .gemm import PANEL, multiply
 
@@ -103,12 +105,39 @@ def forward_rows(d, scratch, first, last):
 # ------------------------------------------------------------------------------------------------------ gradient
 
 
+_FOUR = ir.VectorType(ir.FloatType(), PICTURE_CHANNELS)
+
+
+@v.emit(9)
+def _collect_fast(b, dx, shares, p_step, p_count, q_step, q_count, pixels, dx_step, step):
+    """dx[i] = sum over p, q of shares[p, q][i] for `pixels` positions, in fours (up to 3 are computed in vain at the end).
+
+    A pixel is one short vector; where it has fewer numbers, the next pixel overwrites the rest. Distances in bytes.
+    """
+    outer = v.Loop(b, pixels, [dx, shares], step=4)
+    dx, shares = outer.carried
+    rows = v.Loop(b, p_count, [ir.Constant(_FOUR, [0.0] * PICTURE_CHANNELS)] * 4 + [shares])
+    columns = v.Loop(b, q_count, rows.carried)
+    *sums, address = columns.carried
+    place = address
+    for i in range(4):
+        sums[i] = b.fadd(sums[i], b.load(b.inttoptr(place, _FOUR.as_pointer()), align=4))
+        place = b.add(place, step)
+    columns.end([*sums, b.add(address, q_step)])
+    rows.end([*sums, b.add(rows.carried[4], p_step)])
+    target = dx
+    for i in range(4):
+        b.store(rows.carried[i], b.inttoptr(target, _FOUR.as_pointer()), align=4)
+        target = b.add(target, dx_step)
+    outer.end([target, b.add(shares, v.scaled(b, step, 4))])
+
+
 @helper
-def _collect(d, shares, first_row, rows, h, dx):
-    """One row of dx from the shares of output rows first_row .. first_row+rows-1."""
-    for i in range(d[W] * d[C]):
-        dx[i] = 0
+def _collect(d, shares, first_row, rows, h, dx, begin, end):
+    """Positions begin .. end-1 of a row of dx from the shares of output rows first_row .. first_row+rows-1."""
     channels = d[C]
+    for i in range(begin * channels, end * channels):
+        dx[i] = 0
     for p in range(d[KH]):
         oh = h + d[TOP] - p
         if oh < 0 or oh % d[ROW_STEP] != 0:
@@ -117,15 +146,35 @@ def _collect(d, shares, first_row, rows, h, dx):
         if oh < 0 or oh >= rows:
             continue
         for q in range(d[KW]):
-            begin = max(0, (d[LEFT] - q + d[COLUMN_STEP] - 1) // d[COLUMN_STEP]) if q < d[LEFT] else 0
             source = oh * d[OW] * d[SHARES] + (p * d[KW] + q) * channels
-            for j in range(begin, d[OW]):
-                w = j * d[COLUMN_STEP] + q - d[LEFT]
-                if w >= d[W]:
-                    break
-                if w >= 0:
-                    for c in range(channels):
-                        dx[w * channels + c] += shares[source + j * d[SHARES] + c]
+            for w in range(begin, end):
+                j = w + d[LEFT] - q
+                if j < 0 or j % d[COLUMN_STEP] != 0 or j >= d[OW] * d[COLUMN_STEP]:
+                    continue
+                j = j // d[COLUMN_STEP]
+                for c in range(channels):
+                    dx[w * channels + c] += shares[source + j * d[SHARES] + c]
+
+
+@helper
+def _collect_row(d, shares, first_row, rows, h):
+    """Row h of dx. With stride 1 the positions whose every filter column counts go the fast way."""
+    image_row = d[X] + h * d[W] * d[C] * SIZE
+    begin = max(0, d[KW] - 1 - d[LEFT])
+    fast = (min(d[W], d[OW] - d[LEFT]) - 2 - begin) // 4 * 4       # two at the end are left: fast vectors reach beyond
+    if d[ROW_STEP] == 1 and d[COLUMN_STEP] == 1 and fast > 0:
+        row = h % d[H]
+        p_first = max(0, row + d[TOP] - (first_row + rows - 1))
+        p_last = min(d[KH] - 1, row + d[TOP] - first_row)
+        if p_first <= p_last:
+            oh = row + d[TOP] - p_first - first_row
+            source = shares + ((oh * d[OW] + begin + d[LEFT]) * d[SHARES] + p_first * d[KW] * d[C]) * SIZE
+            _collect_fast(image_row + begin * d[C] * SIZE, source, (d[KW] * d[C] - d[OW] * d[SHARES]) * SIZE,
+                          p_last - p_first + 1, (d[C] - d[SHARES]) * SIZE, d[KW], fast, d[C] * SIZE, d[SHARES] * SIZE)
+            _collect(d, float32_at(shares), first_row, rows, row, float32_at(image_row), 0, begin)
+            _collect(d, float32_at(shares), first_row, rows, row, float32_at(image_row), begin + fast, d[W])
+            return
+    _collect(d, float32_at(shares), first_row, rows, h % d[H], float32_at(image_row), 0, d[W])
 
 
 @kernel
@@ -150,7 +199,7 @@ def gradient_strips(d, scratch, first, last):
                     multiply(dy + i * d[K] * SIZE, d[K], d[PANELS] + j * d[K] * SIZE, zeros, 0,
                              shares + (i * d[SHARES] + j) * SIZE, d[SHARES], count, d[K])
         for h in range(top, bottom):
-            _collect(d, float32_at(shares), begin, rows, h, float32_at(d[X] + (image * d[H] + h) * d[W] * d[C] * SIZE))
+            _collect_row(d, shares, begin, rows, image * d[H] + h)
 
 
 # ---------------------------------------------------------------------------------------------- seen from Python

@@ -9,7 +9,7 @@ B comes in panels of PANEL = 2 * LANES columns, each (depth, PANEL) and contiguo
 it falls in, so cutting the rows in another way changes no bit.
 """
 from . import vector as v
-from .compile_cache import helper
+from .compile_cache import helper, inlined
 
 VECTORS = 2                                         # of C per row
 ROWS = 14 if v.REGISTERS == 32 else 6               # VECTORS * ROWS accumulators + VECTORS of B + 1 of A fit
@@ -68,7 +68,7 @@ _block = _any_rows(v.FLOAT32)
 _double_block = _any_rows(v.FLOAT64)
 
 
-@helper
+@inlined
 def multiply(a, lda, panel, start, ldstart, c, ldc, rows, depth):
     """c[rows, PANEL] = start[rows, PANEL] + a[rows, depth] @ panel[depth, PANEL]; float32; addresses, then numbers.
 
@@ -77,7 +77,7 @@ def multiply(a, lda, panel, start, ldstart, c, ldc, rows, depth):
     multiply_ahead(a, lda, panel, start, ldstart, c, ldc, rows, depth, panel)
 
 
-@helper
+@inlined
 def multiply_ahead(a, lda, panel, start, ldstart, c, ldc, rows, depth, ahead):
     """The same, and bring the memory from `ahead` into the cache: `depth` lines for every ROWS rows."""
     blocks = (rows + ROWS - 1) // ROWS

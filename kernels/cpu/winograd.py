@@ -24,7 +24,7 @@ from . import buffers, debug, threads
 from . import vector as v
 from . import winograd_transforms as t
 from .addresses import address
-from .compile_cache import helper, kernel
+from .compile_cache import helper, inlined, kernel
 from .gemm import PANEL, multiply_ahead
 
 BLOCK = 64              # channels per block of U, in either direction; whole panels
@@ -71,39 +71,47 @@ def _window(n, top, left, first, count, address, row, column, size, rows, column
     width = min(count, channels - first) * size
     for i in range(max(0, -top), min(n, rows - top)):
         for j in range(max(0, -left), min(n, columns - left)):
-            v.copy(patch + (i * n + j) * count * size, address + (top + i) * row + (left + j) * column + first * size, width)
+            v.copy(patch + (i * n + j) * count * size, address + (top + i) * row + (left + j) * column + first * size,
+                   width)
 
 
-@helper
+@inlined
 def _input_tile(d, image, top, left, first, count, out, component, patch, m, plain, unpool):
-    """Transform channels first .. first+count-1 of one tile. count is a multiple of LANES."""
+    """Transform channels first .. first+count-1 of one tile. count is a multiple of LANES. unpool: None in forward passes.
+
+    Where x is a pooled gradient, the tile begins in the lower right cell of a window, and n counts windows.
+    """
     n = m + 2
+    spread = False
+    if unpool is not None:
+        spread = d[UNPOOL] != 0
+    if spread:
+        top, left, n = (top - 1) // 2, (left - 1) // 2, n // 2 + 1
+    inside = top >= 0 and left >= 0 and top + n <= d[H] and left + n <= d[W] and first + count <= d[C]
     column = d[C] * t.SIZE
     row = d[W] * column
     x = d[X] + image * d[H] * row
-    if d[UNPOOL] == 0:
-        if top >= 0 and left >= 0 and top + n <= d[H] and left + n <= d[W] and first + count <= d[C]:
-            plain(x + top * row + left * column + first * t.SIZE, row, column, out, component, count)
-        else:
-            _window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
-            plain(patch, n * count * t.SIZE, count * t.SIZE, out, component, count)
-        return
-    # the map exists only as its pooled gradient; the tile begins in the lower right cell of a window
-    top, left, n = (top - 1) // 2, (left - 1) // 2, n // 2 + 1
-    switch_column = _up(d[C], v.LANES)
-    switch_row = d[UNPOOL_COLUMNS] * switch_column
-    switches = d[UNPOOL] + image * d[UNPOOL_ROWS] * switch_row
-    if top >= 0 and left >= 0 and top + n <= d[H] and left + n <= d[W] and first + count <= d[C]:
-        unpool(x + top * row + left * column + first * t.SIZE, row, column,
-               switches + top * switch_row + left * switch_column + first, switch_row, switch_column, out, component, count)
+    if inside:
+        source = x + top * row + left * column + first * t.SIZE
     else:
         _window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
-        cells = patch + n * n * count * t.SIZE
-        _window(n, top, left, first, count, switches, switch_row, switch_column, 1, d[H], d[W], switch_column, cells)
-        unpool(patch, n * count * t.SIZE, count * t.SIZE, cells, n * count, count, out, component, count)
+        source, row, column = patch, n * count * t.SIZE, count * t.SIZE
+    if not spread:
+        plain(source, row, column, out, component, count)
+    if unpool is not None and spread:
+        cell_column = _up(d[C], v.LANES)
+        cell_row = d[UNPOOL_COLUMNS] * cell_column
+        cells = d[UNPOOL] + image * d[UNPOOL_ROWS] * cell_row
+        if inside:
+            cells += top * cell_row + left * cell_column + first
+        else:
+            aside = patch + n * n * count * t.SIZE
+            _window(n, top, left, first, count, cells, cell_row, cell_column, 1, d[H], d[W], cell_column, aside)
+            cells, cell_row, cell_column = aside, n * count, count
+        unpool(source, row, column, cells, cell_row, cell_column, out, component, count)
 
 
-@helper
+@inlined
 def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
     """Transform tiles start+first .. start+last-1, all channels, to places first .. last-1 of V."""
     depth = _up(d[C], v.LANES)
@@ -133,17 +141,19 @@ def _weight_block(d, rows, columns):
     return d[WEIGHTS] + (rows * d[W_K] + columns) * t.SIZE, d[W_C] * d[W_K] * t.SIZE, d[W_K] * t.SIZE
 
 
-@helper
-def _filters(d, out, component, c, depth, k, width, spare, transform):
+@inlined
+def _filters(d, out, component, c, depth, k, width, spare, transform, turned):
     """U for `depth` input channels from c and `width` outputs from k: (component, panel, depth, PANEL)."""
-    rows, columns = (k, c) if d[TURNED] else (c, k)
-    weights, tap, row = _weight_block(d, rows, columns)
-    for j in range(0, width, v.LANES):
-        panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
-        if not d[TURNED]:
+    if turned is None:
+        weights, tap, row = _weight_block(d, c, k)
+        for j in range(0, width, v.LANES):
+            panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
             transform(weights + j * t.SIZE, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
-        else:                           # inputs and outputs exchanged, and the 3x3 turned round
-            block = v.LANES * v.REGISTER
+    else:                       # inputs and outputs exchanged, and the 3x3 turned round
+        weights, tap, row = _weight_block(d, k, c)
+        block = v.LANES * v.REGISTER
+        for j in range(0, width, v.LANES):
+            panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
             for i in range(0, depth, v.LANES):
                 for s in range(9):
                     t.transpose_block(weights + s * tap + j * row + i * t.SIZE, row, spare + (8 - s) * block, v.REGISTER)
@@ -167,9 +177,12 @@ def _prefetch_weights(d, c, k, part, parts):
             v.prefetch_rows(weights + r // height * tap + r % height * row, row, 1, width)
 
 
-@helper
-def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform):
-    """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1."""
+@inlined
+def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned, remake):
+    """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1.
+
+    remake: False if U still holds the only block there is.
+    """
     components = (m + 2) * (m + 2)
     total = _up(d[C], v.LANES)
     whole = _up(width, PANEL)
@@ -178,7 +191,8 @@ def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, tr
         depth = min(BLOCK, total - c)
         u_component = depth * whole * t.SIZE + PAD
         v_component = tiles * depth * t.SIZE + PAD
-        _filters(d, u, u_component, c, depth, k, width, spare, transform)
+        if remake:
+            _filters(d, u, u_component, c, depth, k, width, spare, transform, turned)
         block = space + c // BLOCK * components * (tiles * BLOCK * t.SIZE + PAD)
         next_c = c + BLOCK if c + BLOCK < total else 0
         next_k = k if next_c else k + width
@@ -195,114 +209,113 @@ def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, tr
 
 
 @helper
-def _finish(d, products, component, y, row, column, k, decisions, decision_row, decision_column, count, plain, relu, pool):
+def _finish(d, products, component, y, row, column, extra, decisions, decision_row, decision_column, count, plain, relu,
+            pool):
     if d[FINISH] == RELU:
-        relu(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+        relu(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
     elif d[FINISH] == POOL:
-        pool(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+        pool(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
     else:
-        plain(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+        plain(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
 
 
 @helper
-def _finish_gradient(d, products, component, y, row, column, k, decisions, decision_row, decision_column, count,
+def _finish_gradient(d, products, component, y, row, column, extra, decisions, decision_row, decision_column, count,
                      plain, mask, pool_mask):
     if d[FINISH] == MASK:
         mask(products, component, y, row, column, d[RULE], decisions, decision_row, decision_column, count)
     elif d[FINISH] == POOL_MASK:
         pool_mask(products, component, y, row, column, d[RULE], decisions, decision_row, decision_column, count)
     else:
-        plain(products, component, y, row, column, d[BIAS] + k * t.SIZE, decisions, decision_row, decision_column, count)
+        plain(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
 
 
-@helper
-def _outputs(d, products, tiles, first_tile, count, k, width, patch, m, finish, one, two, three):
+@inlined
+def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, two, three):
     """Finish `count` tiles, outputs k .. k+width-1 (width a multiple of LANES; those beyond K are dropped)."""
     whole = _up(width, PANEL)
     component = tiles * whole * t.SIZE + PAD
     side = m // 2 if d[FINISH] == POOL else m                   # numbers of y per tile and direction
-    column = d[K] * t.SIZE
-    row = d[YW] * column
+    y_column = d[K] * t.SIZE
+    y_row = d[YW] * y_column
     channels = _up(d[K], v.LANES)
     if d[FINISH] == POOL or d[FINISH] == POOL_MASK:
         decision_column, offset = channels, k
     else:
         decision_column, offset = channels // v.LANES * v.BITS_BYTES, k // v.LANES * v.BITS_BYTES
     decision_row = d[DECISION_COLUMNS] * decision_column
-    kept = min(width, d[K] - k) * t.SIZE
     for i in range(count):
-        tile = first_tile + i
+        tile = start + i
         image = tile // (d[TILE_ROWS] * d[TILE_COLUMNS])
         rest = tile - image * d[TILE_ROWS] * d[TILE_COLUMNS]
         tile_row = rest // d[TILE_COLUMNS]
         top, left = tile_row * side, (rest - tile_row * d[TILE_COLUMNS]) * side
-        y = d[Y] + (image * d[YH] + top) * row + left * column + k * t.SIZE
+        y = d[Y] + (image * d[YH] + top) * y_row + left * y_column + k * t.SIZE
         decisions = d[DECISIONS] + (image * d[DECISION_ROWS] + top) * decision_row + left * decision_column + offset
-        source = products + i * whole * t.SIZE
-        if top + side <= d[YH] and left + side <= d[YW] and k + width <= d[K]:
-            finish(d, source, component, y, row, column, k, decisions, decision_row, decision_column, width, one, two, three)
-        else:
-            finish(d, source, component, patch, side * width * t.SIZE, width * t.SIZE, k,
-                   decisions, decision_row, decision_column, width, one, two, three)
+        inside = top + side <= d[YH] and left + side <= d[YW] and k + width <= d[K]
+        target, row, column = patch, side * width * t.SIZE, width * t.SIZE
+        if inside:
+            target, row, column = y, y_row, y_column
+        finish(d, products + i * whole * t.SIZE, component, target, row, column, d[BIAS] + k * t.SIZE,
+               decisions, decision_row, decision_column, width, one, two, three)
+        if not inside:
+            kept = min(width, d[K] - k) * t.SIZE
             for a in range(min(side, d[YH] - top)):
                 for c in range(min(side, d[YW] - left)):
-                    v.copy(y + a * row + c * column, patch + (a * side + c) * width * t.SIZE, kept)
+                    v.copy(y + a * y_row + c * y_column, patch + (a * side + c) * width * t.SIZE, kept)
 
 
 # ----------------------------------------------------------------------------------------------------- items
 
 
-@helper
-def _work(d, scratch, first, last, m, plain_input, unpool, filters, finish, one, two, three):
-    """Items first .. last-1 of the phase that the descriptor names."""
+@inlined
+def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, finish, one, two, three):
+    """Items first .. last-1 of the phase that the descriptor names: blocks of tiles with all that is done to them (ALL),
+    single tiles (INPUTS), or blocks of outputs (PRODUCTS)."""
     components = (m + 2) * (m + 2)
-    tiles = d[TILES]
+    tiles, phase = d[TILES], d[PHASE]
+    outputs = _up(d[K], v.LANES)
     patch = scratch
     spare = patch + PATCH_BYTES
     zeros = spare + SPARE_BYTES
-    v.clear(zeros, PANEL * t.SIZE)
-    if d[PHASE] == INPUTS:
-        _inputs(d, d[V], patch, d[FIRST_TILE], first, last, tiles, m, plain_input, unpool)
-        return
     u = zeros + PANEL * t.SIZE
     products = u + components * (BLOCK * BLOCK * t.SIZE + PAD)
-    space = products + components * (tiles * BLOCK * t.SIZE + PAD)
-    outputs = _up(d[K], v.LANES)
-    if d[PHASE] == PRODUCTS:
-        for item in range(first, last):
-            k = item * BLOCK
-            width = min(BLOCK, outputs - k)
-            _products(d, d[V], tiles, d[COUNT], k, width, u, products, spare, zeros, m, filters)
-            _outputs(d, products, tiles, d[FIRST_TILE], d[COUNT], k, width, patch, m, finish, one, two, three)
-        return
+    space = products + components * (tiles * BLOCK * t.SIZE + PAD) if phase == ALL else d[V]
+    v.clear(zeros, PANEL * t.SIZE)
     for item in range(first, last):
-        begin = item * tiles
-        count = min(tiles, d[COUNT] - begin)
-        _inputs(d, space, patch, begin, 0, count, tiles, m, plain_input, unpool)
-        for k in range(0, outputs, BLOCK):
+        start, begin, end, count, k_begin, k_end = d[FIRST_TILE], 0, 0, d[COUNT], item * BLOCK, item * BLOCK + 1
+        if phase == ALL:
+            start = item * tiles
+            count = min(tiles, d[COUNT] - start)
+            end, k_begin, k_end = count, 0, outputs
+        if phase == INPUTS:
+            begin, end, k_begin, k_end = item, item + 1, 0, 0
+        _inputs(d, space, patch, start, begin, end, tiles, m, plain_input, unpool)
+        for k in range(k_begin, k_end, BLOCK):
             width = min(BLOCK, outputs - k)
-            _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters)
-            _outputs(d, products, tiles, begin, count, k, width, patch, m, finish, one, two, three)
+            _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters, turned,
+                      item == first or outputs > BLOCK or d[C] > BLOCK)
+            _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, two, three)
 
 
 @kernel
 def forward_2(d, scratch, first, last):
-    _work(d, scratch, first, last, 2, _input_2, _unpool_2, _filter_2, _finish, _plain_2, _relu_2, _pool_2)
+    _work(d, scratch, first, last, 2, _input_2, None, _filter_2, None, _finish, _plain_2, _relu_2, _pool_2)
 
 
 @kernel
 def forward_4(d, scratch, first, last):
-    _work(d, scratch, first, last, 4, _input_4, _unpool_4, _filter_4, _finish, _plain_4, _relu_4, _pool_4)
+    _work(d, scratch, first, last, 4, _input_4, None, _filter_4, None, _finish, _plain_4, _relu_4, _pool_4)
 
 
 @kernel
 def gradient_2(d, scratch, first, last):
-    _work(d, scratch, first, last, 2, _input_2, _unpool_2, _filter_2, _finish_gradient, _plain_2, _mask_2, _pool_mask_2)
+    _work(d, scratch, first, last, 2, _input_2, _unpool_2, _filter_2, 1, _finish_gradient, _plain_2, _mask_2, _pool_mask_2)
 
 
 @kernel
 def gradient_4(d, scratch, first, last):
-    _work(d, scratch, first, last, 4, _input_4, _unpool_4, _filter_4, _finish_gradient, _plain_4, _mask_4, _pool_mask_4)
+    _work(d, scratch, first, last, 4, _input_4, _unpool_4, _filter_4, 1, _finish_gradient, _plain_4, _mask_4, _pool_mask_4)
 
 
 # -------------------------------------------------------------------------------------------- seen from Python
@@ -310,11 +323,8 @@ def gradient_4(d, scratch, first, last):
 _KERNELS = {(2, False): forward_2, (4, False): forward_4, (2, True): gradient_2, (4, True): gradient_4}
 
 
-def tiles_per_item(m, C):
-    """So many tiles that making U is a small part of the work, and V stays in a 2 MiB cache where that is possible."""
-    return max(56, min(112, (1 << 20) // ((m + 2) ** 2 * C * t.SIZE) // 14 * 14))
-
-SHARED_TILES = 112          # tiles that share a pass over the weights where all threads work on the same tiles
+ITEM_TILES = 56             # V and M of so many tiles share a 2 MiB cache with U; fewer make U too large a part of the work
+SHARED_TILES = 112          # tiles in V where all threads work on the same ones
 
 
 class Weights(NamedTuple):
@@ -400,13 +410,15 @@ def _run(d, function, m):
     def products(tiles):
         return fixed + components * (tiles * BLOCK * t.SIZE + PAD)
 
-    blocks = -(-total // tiles_per_item(m, channels))
+    blocks = -(-total // ITEM_TILES)
     if workers == 1 or blocks >= 2 * workers:
         if blocks < 4 * workers:
             blocks = -(-blocks // workers) * workers
         tiles = -(-total // blocks)
         d[[TILES, PHASE, COUNT]] = tiles, ALL, total
-        threads.run(function, d, -(-total // tiles), 1, products(tiles) + inputs(tiles))
+        items = -(-total // tiles)
+        chunk = max(1, items // (8 * workers))
+        threads.run(function, d, items, chunk, products(tiles) + inputs(tiles))
         return
     tiles = -(-total // -(-total // SHARED_TILES))
     with buffers.Lease(inputs(tiles)) as shared:
