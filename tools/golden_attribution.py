@@ -1,7 +1,7 @@
 """Write minivis/golden/attribution/*.npz: what Captum, zennit, pytorch-grad-cam and PyTorch compute in float64 for
 attribution techniques, on the networks of tools/make_golden.py.
 
-    python -m tools.golden_attribution
+    python -m tools.golden_attribution [NAME ...]
 
 Needs the extras `bench` and `peers` (torchvision, ttach and OpenCV, which zennit and pytorch-grad-cam import but do not
 use here, are stood in for). What each array is from stands in `about["tools"]`. Where a tool rounds to float32 on the
@@ -84,12 +84,23 @@ def _module(row, weights):
     elif kind == "linear":
         w = part["weight"].T
         made = nn.Linear(w.shape[1], w.shape[0])
+    elif kind == "batch_norm":
+        return _batch_norm(row, weights)
     else:
         return {"relu": nn.ReLU, "global_avg_pool": lambda: nn.AdaptiveAvgPool2d(1),
                 "max_pool": lambda: nn.MaxPool2d(row["kernel"], row.get("stride"), row.get("pad", 0),
                                                  ceil_mode=row.get("ceil", False))}.get(kind, lambda: None)()
-    made.weight, made.bias = nn.Parameter(w.contiguous()), nn.Parameter(part["bias"])
+    made.weight = nn.Parameter(w.contiguous())
+    made.bias = nn.Parameter(part["bias"]) if "bias" in part else None
     return made.double()
+
+
+def _batch_norm(row, weights):
+    name = row["name"]
+    scale, shift, mean, var = (torch.as_tensor(weights[f"{name}/{k}"]) for k in ("scale", "shift", "mean", "var"))
+    made = nn.BatchNorm2d(len(scale), row["eps"]).double().eval()
+    made.weight, made.bias, made.running_mean, made.running_var = nn.Parameter(scale), nn.Parameter(shift), mean, var
+    return made
 
 
 def captum_maps(net, x, base, index):
@@ -129,18 +140,20 @@ def captum_unit(net, x, base):
 STEPS, SAMPLES, NOISE = 7, 5, 0.15
 
 
-def zennit_maps(make, x, index, low, high, first):
-    """zennit's relevance of a class, one composite per name, for networks made by make()."""
+def zennit_maps(make, x, index, low, high):
+    """zennit's relevance of a class, one composite per name, for networks made by make(); norms are folded first."""
     from zennit import rules
     from zennit.attribution import Gradient
+    from zennit.canonizers import SequentialMergeBatchNorm
     from zennit.composites import LayerMapComposite, SpecialFirstLayerMapComposite
     from zennit.types import Activation, AvgPool, Convolution, Linear
     rest = [(Activation, rules.Pass()), (AvgPool, rules.Norm())]
 
     def run(dense, conv, at_first=None):
         layer_map = [*rest, (Convolution, conv), (Linear, dense)]
-        composite = LayerMapComposite(layer_map) if at_first is None else SpecialFirstLayerMapComposite(
-            layer_map, [((Convolution, Linear), at_first)])
+        fold = [SequentialMergeBatchNorm()]
+        composite = LayerMapComposite(layer_map, fold) if at_first is None else SpecialFirstLayerMapComposite(
+            layer_map, [((Convolution, Linear), at_first)], fold)
         net = make()
 
         def seed(output):
@@ -168,11 +181,12 @@ def excitation_map(net, a, index):
     """zennit's z+ without biases from one at the class down to the layer with activations a, summed over channels."""
     from zennit import rules
     from zennit.attribution import Gradient
+    from zennit.canonizers import SequentialMergeBatchNorm
     from zennit.composites import LayerMapComposite
     from zennit.types import Activation, AvgPool, Convolution, Linear
     z_plus = rules.ZPlus(stabilizer=1e-300, zero_params=["bias"])
     composite = LayerMapComposite([(Activation, rules.Pass()), (AvgPool, rules.Norm()), (Convolution, z_plus),
-                                   (Linear, z_plus)])
+                                   (Linear, z_plus)], [SequentialMergeBatchNorm()])
     with Gradient(net, composite) as attributor:
         return attributor(a, nn.functional.one_hot(torch.tensor([index]), net(a).shape[1]).double())[1]
 
@@ -279,25 +293,33 @@ def integrated(layers, weights, logits, x, base, index):
 
 
 def full_gradient(layers, weights, logits, x, index):
-    """The authors' code: |x g| and |b g| of convolutions, scaled to 0..1 per layer, aligned at the corners."""
+    """The authors' code: |x g| and |b g| of convolutions and norms, each layer's scaled to 0..1, corners aligned."""
     x = x.clone().requires_grad_()
     values = torch_reference.run(layers, weights, x)
-    convs = [row["name"] for row in layers if row["kind"] == "conv"]
-    grads = torch.autograd.grad(values[logits][0, index], [x, *(values[n] for n in convs)])
+    biases = {}
+    for row in layers:
+        name = row["name"]
+        if row["kind"] == "conv" and f"{name}/bias" in weights:
+            biases[name] = weights[f"{name}/bias"]
+        elif row["kind"] == "batch_norm":
+            scale, shift, mean, var = (weights[f"{name}/{k}"] for k in ("scale", "shift", "mean", "var"))
+            biases[name] = shift - mean * scale / np.sqrt(var + row["eps"])
+    grads = torch.autograd.grad(values[logits][0, index], [x, *(values[n] for n in biases)])
 
     def part(t):
         t = t.detach().abs()
         return (t - t.min()) / (t - t.min()).max()
     total = part(x * grads[0]).sum(1, keepdim=True)
-    for name, g in zip(convs, grads[1:]):
-        bias = torch.as_tensor(weights[f"{name}/bias"])[None, :, None, None]
+    for bias, g in zip(biases.values(), grads[1:]):
+        bias = torch.as_tensor(bias)[None, :, None, None]
         total = total + F.interpolate(part(bias * g), x.shape[2:], mode="bilinear", align_corners=True).sum(
             1, keepdim=True)
     return total[0, 0].numpy()
 
 
 # the layer of the maps of channels, that where excitation stops, that whose unit Captum's DeepLIFT explains
-LAYERS = {"fire": ("fire", "pool1", "conv1_relu"), "vgg": ("conv2_1_relu", "pool1", "conv1_2_relu")}
+LAYERS = {"fire": ("fire", "pool1", "conv1_relu"), "vgg": ("conv2_1_relu", "pool1", "conv1_2_relu"),
+          "normed": ("norm2_relu", "pool1", "norm1_relu")}
 
 
 def compute(name):
@@ -315,7 +337,7 @@ def compute(name):
     def make():
         return Net(layers, weights, logits)
     found = {"captum": captum_maps(make(), x, base, index),
-             "zennit": zennit_maps(make, x, index, low, high, layers[1]["name"])}
+             "zennit": zennit_maps(make, x, index, low, high)}
     found["captum"]["deeplift_unit"], (k, i, j) = captum_unit(Net(layers, weights, low_layer), x, base)
     values = torch_reference.run(layers, weights, x)
     a = values[bottom].detach()
@@ -339,7 +361,7 @@ def main():
     sys.meta_path.append(StandIn())
     folder = Path(golden.__file__).parent / "attribution"
     folder.mkdir(exist_ok=True)
-    for name in LAYERS:
+    for name in sys.argv[1:] or LAYERS:
         about, arrays = compute(name)
         dead = [key for key, array in arrays.items() if not array.any()]
         file = folder / f"{name}.npz"

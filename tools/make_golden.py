@@ -1,11 +1,12 @@
 """Write minivis/golden/*.npz: what PyTorch computes in float64 for small networks drawn from np.random.RandomState.
 
-    python -m tools.make_golden
+    python -m tools.make_golden [NAME ...]
 
 Needs the extra `bench`. Tests and `minivis verify` read the files and need no PyTorch.
 """
 import json
 import platform
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,13 @@ NETS = {
         {"name": "sum", "kind": "add", "inputs": ["norm1", "conv2_relu"]},
         {"name": "pool", "kind": "avg_pool", "kernel": 3, "stride": 2, "pad": 1}, conv("conv3", 6, 3), relu("conv3"),
         {"name": "scores", "kind": "global_avg_pool"}]),
+    # batch normalisation; its eps is 0 because zennit, once it has folded one away, still divides by sqrt(1 + eps)
+    "normed": (TORCH, "logits", "norm2:3", [
+        INPUT, conv("conv1", 8, 3, stride=2, bias=False), {"name": "norm1", "kind": "batch_norm", "eps": 0},
+        relu("norm1"),
+        {"name": "pool1", "kind": "max_pool", "kernel": 2}, conv("conv2", 9, 3, pad=1),
+        {"name": "norm2", "kind": "batch_norm", "eps": 0}, relu("norm2"),
+        {"name": "average", "kind": "global_avg_pool"}, {"name": "logits", "kind": "linear", "outputs": 5}]),
 }
 WINDOW, STRIDE = 7, 5
 
@@ -101,8 +109,11 @@ def occlude(layers, weights, logits_layer, x, black):
 
 
 def main():
+    """All files, or those named on the command line."""
     folder = Path(golden.__file__).parent
     for i, name in enumerate(NETS):
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         seed = next(s for s in range(i * 100, i * 100 + 100) if all_alive(*compute(name, s)))
         about, arrays = compute(name, seed)
         file = folder / f"{name}.npz"

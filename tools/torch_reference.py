@@ -83,6 +83,8 @@ def _layer(kind, row, ins, part, rule):
         "concat": lambda: torch.cat(ins, 1),
         "add": lambda: sum(ins[1:], ins[0]),
         "scale": lambda: x * row.get("factor", 1.0) + row.get("offset", 0.0),
+        "batch_norm": lambda: F.batch_norm(x, part["mean"], part["var"], part.get("scale"), part.get("shift"),
+                                           eps=row.get("eps", 1e-5)),
         "instance_norm": lambda: F.instance_norm(x, weight=part.get("scale"), bias=part.get("shift"),
                                                  eps=row.get("eps", 1e-5)),
         "flatten": lambda: (x.permute(0, 2, 3, 1) if row.get("order", "hwc") == "hwc" else x).flatten(1),

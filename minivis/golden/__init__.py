@@ -32,10 +32,17 @@ def network(about, precision="float64"):
 
 
 def draw_weights(table, seed):
-    """{name: float64 array}: normal, with variance 2 / fan_in for weights and 0.01 for biases, in the table's order."""
+    """{name: float64 array}: normal, with variance 2 / fan_in for weights and 0.01 for biases, in the table's order.
+
+    A batch normalisation's variance is the exponential of such a number, and what it scales by ten of them: some change
+    the sign."""
     from ..shapes import weight_shapes
     random, weights = np.random.RandomState(seed), {}
     for name, shape in weight_shapes(table).items():
         spread = 0.1 if len(shape) == 1 else np.sqrt(2 / np.prod(shape[:-1]))
         weights[name] = random.standard_normal(shape) * spread
+        if name.endswith("/var"):
+            weights[name] = np.exp(weights[name])
+        elif name.endswith("/scale"):
+            weights[name] *= 10
     return weights

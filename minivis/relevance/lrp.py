@@ -147,7 +147,8 @@ def add(op, R):
 
 
 def passed(op, R):
-    """What treats every value by itself hands relevance on as it is."""
+    """What treats every value by itself hands relevance on as it is. So does local response normalisation, though it
+    mixes channels: what neighbours inhibit is not seen."""
     return R
 
 
@@ -158,5 +159,6 @@ def passed_relu(R, positive):
 
 LINEAR = ("conv", "linear")
 FIXED = {"avg_pool": average, "global_avg_pool": average, "add": add, "relu": passed_relu,
-         **dict.fromkeys(("leaky_relu", "clip", "tanh", "sigmoid", "lrn", "batch_norm", "dropout"), passed)}
+         **dict.fromkeys(("leaky_relu", "clip", "tanh", "sigmoid", "lrn", "batch_norm", "scale", "dropout"),
+                         passed)}
 PLAIN = ("input", "max_pool", "concat", "flatten", "pad", "upsample")      # their derivative shares rightly

@@ -3,6 +3,7 @@
 from ..errors import MinivisError
 from ..options import Layer, Network, Picture, Target, Unit
 from ..relevance import excitation
+from ..relevance.canonise import canonised
 from ..results import Attribution
 from ..tensor import Tensor, gradient
 from .cams import Upsample, enlarge
@@ -52,6 +53,7 @@ def probabilities(net, x, start, layer, contrastive=False):
     if net.rank(layer) != 3:
         raise MinivisError(f"layer {layer} is a vector without places; stop at a layer with a map")
     given = [layer] if layer == start.layer else [layer, start.layer]
+    net, _ = canonised(net, start.layer)
     values = net(x, layers=given, keep="inputs")
     if layer == start.layer or layer not in net.table.needed([start.layer]):
         raise MinivisError(f"layer {layer} does not lie between the picture and {start.layer}; stop at one that does")

@@ -2,12 +2,14 @@
 from typing import Literal
 
 from ..options import Network, Picture, Target, Unit
+from ..relevance.canonise import canonised
 from ..relevance.composites import composite
 from ..results import Attribution
 from ..tensor import Tensor, gradient
-from .common import Positions, Start, attribution, begin, look, recipe
+from .common import Positions, attribution, begin, look, recipe
 from .sampling import host
 
+NORMS = ("lrn", "batch_norm", "scale")
 Preset = Literal["preset_a_flat", "preset_b_flat", "preset_a", "preset_b", "epsilon_gamma_box", "deep_taylor",
                  "bounded_deep_taylor", "epsilon", "gamma", "z_plus", "alpha2_beta1"]
 
@@ -20,10 +22,12 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
     R_i = sum over j of (contribution of i to j) / (all contributions to j) * R_j, from R = S at the target down to the
     pixels. Bach et al. 2015, doi:10.1371/journal.pone.0130140; which rule for which layer: Kohlbrenner et al. 2020,
     arXiv:1910.09840 (presets a, b), Montavon et al. 2019 (epsilon_gamma_box), Montavon et al. 2017 (deep Taylor).
-    The gap is the relevance that biases and stabilisers took on the way.
+    Batch normalisation right behind a layer becomes part of it first. The gap is the relevance that biases and
+    stabilisers took on the way.
 
     values (H, W) signed, or (H, W, 3) with reduce "none".
-    Caution: z_plus and deep Taylor hardly depend on the upper weights (Sixt et al. 2020, arXiv:1912.09818).
+    Caution: z_plus and deep Taylor hardly depend on the upper weights (Sixt et al. 2020, arXiv:1912.09818). Local
+    response normalisation hands relevance on unchanged, so what channels inhibit in each other is not seen.
 
     target    the class: an index, a WordNet id or a label; none means the network's first choice
     unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
@@ -37,22 +41,24 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
     reduce    sum over the three colours, or none: keep them
     """
     seen, x = look(net, picture, needs_grad=True)
-    start = begin_keeping(net, x, target=target, unit=unit, positions=positions)
-    rules, texts = composite(net, start.layer, preset, layers)
+    start, canonical, folded = begin_keeping(net, x, target=target, unit=unit, positions=positions)
+    rules, texts = composite(canonical, start.layer, preset, layers)
     seed = start.seed * start.tensor.data if start_with == "score" else start.seed
     R = host(gradient(start.tensor, x, rules=rules, seed=seed)[0])
     values = net.to_rgb(R)
-    given = float(seed.sum())
+    notes = [_used(texts), *_norms(net, start.layer, folded)]
     return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values, None, signed=True,
-                       quantity="relevance", gap=float(values.sum(dtype="f8")) - given, notes=[_used(texts)],
+                       quantity="relevance", gap=float(values.sum(dtype="f8")) - float(seed.sum()), notes=notes,
                        recipe=recipe(lrp, net, target=target, unit=unit, positions=positions, preset=preset,
                                      layers=layers, start_with=start_with, reduce=reduce))
 
 
-def begin_keeping(net, x, *, target=None, unit=None, positions="strongest") -> Start:
-    """As common.begin, in a forward pass that keeps the inputs of all layers."""
+def begin_keeping(net, x, *, target=None, unit=None, positions="strongest"):
+    """(start as of common.begin, the network in canonical form, {norm folded: into which layer}); the start's tensor
+    is of a forward pass of that network, which keeps the inputs of all layers."""
     start = begin(net, Tensor(x.data), target=target, unit=unit, positions=positions)
-    return start._replace(tensor=net(x, layers=[start.layer], keep="inputs")[start.layer])
+    canonical, folded = canonised(net, start.layer)
+    return (start._replace(tensor=canonical(x, layers=[start.layer], keep="inputs")[start.layer]), canonical, folded)
 
 
 def _used(texts):
@@ -65,3 +71,12 @@ def _used(texts):
         return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)})"
 
     return "Rules: " + "; ".join(f"{text} in {span(names)}" for text, names in groups.items()) + "."
+
+
+def _norms(net, top, folded):
+    """Sentences about the normalisations on the way."""
+    passed = [n for n in net.table.needed([top]) if n not in folded and net.table[n].kind in NORMS]
+    said = [f"Folded into the layer before: {', '.join(folded)}."] if folded else []
+    if passed:
+        said.append(f"Handed on unchanged by {', '.join(passed)}: what is normalised there is not shared out.")
+    return said

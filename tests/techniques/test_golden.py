@@ -13,7 +13,7 @@ from minivis.techniques.saliency import saliency
 from minivis.techniques.unit_gradient import unit_gradient
 from minivis.tensor import Tensor, gradient
 
-NAMES = ("fire", "odd", "vgg")         # what tools/make_golden.py writes
+NAMES = ("fire", "odd", "vgg", "normed")         # what tools/make_golden.py writes
 RULES = ("plain", "guided", "deconv")
 
 

@@ -30,7 +30,7 @@ class Case:
         return self.net.to_rgb(self.wanted[key])
 
 
-@pytest.fixture(params=["fire", "vgg"], scope="module")
+@pytest.fixture(params=["fire", "vgg", "normed"], scope="module")
 def case(request):
     return Case(request.param)
 
