@@ -110,7 +110,7 @@ _lock = threading.RLock()    # compiling and loading
 _deferred = []               # every helper and intrinsic that Numba has not been told of
 _kernels = []
 _out = ctypes.create_string_buffer(64)    # where native code writes its "None"; nobody reads it
-_OUT = ctypes.addressof(_out)
+OUT = ctypes.addressof(_out)
 
 
 class _Deferred:
@@ -160,7 +160,7 @@ class Kernel:
         """-> f(scratch, first, last) for this descriptor, which must be kept alive; it returns 0, or an error code."""
         if descriptor.dtype != np.int64 or not descriptor.flags.c_contiguous:
             raise TypeError(f"kernel {self.__name__}: the descriptor must be a contiguous int64 array")
-        return functools.partial(self._call or self.load(), _OUT, _OUT, descriptor.__array_interface__["data"][0])
+        return functools.partial(self._call or self.load(), OUT, OUT, descriptor.__array_interface__["data"][0])
 
     def load(self):
         """Find or make the machine code."""

@@ -6,7 +6,7 @@ GIL and `args` is an int64 array of sizes and addresses (a "descriptor"); any ca
 handed out in order to whoever is free, so no thread waits long for another. Which thread computes an item must not
 matter for its result: that is what makes results the same bits for any number of threads.
 
-The calling thread works too. A pool of our own instead of Numba's prange: one parallel region costs about as little,
+The calling thread works too. Compiled kernels are handed over without the GIL (handover.py). A pool of our own instead of Numba's prange: one parallel region costs about as little,
 functions compile ten times faster, and several Python threads may call at once. After a fork the child starts its own.
 """
 import contextlib
@@ -34,12 +34,15 @@ def cores_available():
     return cores
 
 
+_cores = cores_available()
+
+
 def get_threads():
     """How many threads kernels use: what set_threads said, else MINIVIS_THREADS, else the cores available."""
     global _count
     if _count is None:
         named = os.environ.get("MINIVIS_THREADS")
-        _count = _checked(named, "MINIVIS_THREADS") if named else cores_available()
+        _count = _checked(named, "MINIVIS_THREADS") if named else _cores
     return _count
 
 
@@ -57,6 +60,52 @@ def _checked(n, who):
     if value < 1:
         raise ValueError(f"{who}: the number of threads must be a whole number from 1 up, not {n!r}")
     return value
+
+
+# Of kernels, one caller at a time uses the slot (see handover.py); everything else goes through the inbox.
+_slot_lock = threading.Lock()
+_slot = None
+_WATCH = 4000                    # looks at the slot before a worker sleeps, about 0.2 ms
+
+
+def _run_kernel(function, args, count, chunk, scratch, helpers):
+    """run for a compiled kernel. The slot is ours. -> whether it went well."""
+    global _slot
+    from . import handover as h
+    if _slot is None:
+        memory = np.zeros(h.SLOT + 8, np.int64)
+        start = -(memory.__array_interface__["data"][0] // 8) % 8           # on a cache line
+        _slot = memory[start:start + h.SLOT]
+    if args.dtype != np.int64 or not args.flags.c_contiguous:
+        raise TypeError(f"kernel {function.__name__}: the descriptor must be a contiguous int64 array")
+    function.load()
+    _slot[[h.FUNCTION, h.ARGUMENTS, h.COUNT, h.CHUNK, h.SCRATCH, h.OUT, h.NEXT, h.FAILED]] = (
+        function.address, args.__array_interface__["data"][0], count, chunk, scratch, compile_cache.OUT, 0, 0)
+    for _ in range(helpers - int(_slot[h.WATCHING])):
+        _inbox.put(None)                                                    # wake those who sleep
+    d = np.array([_slot.__array_interface__["data"][0], 0])
+    h.lead(d, _scratch(scratch) if scratch else 0, 1, _WATCH)
+    while not d[1]:                                                         # somebody was put aside by the system
+        time.sleep(5e-5)
+        h.lead(d, 0, 0, _WATCH)
+    return _slot[h.FAILED] == 0
+
+
+def _attend():
+    """What a worker does when woken for the slot: work on it, then watch it for a while."""
+    from . import handover as h
+    slot = _slot
+    if slot is None:
+        return
+    d = np.array([slot.__array_interface__["data"][0], 0])
+    patience = _WATCH if get_threads() <= _cores else 1                     # no watching on a core others need
+    size = 0
+    while True:
+        size = max(size, getattr(_local, "scratch", None) and _local.scratch[1] or 0)
+        h.attend(d, _scratch(size) if size else 0, size, patience)
+        if not d[1]:
+            return
+        size = int(d[1])
 
 
 class _Task:
@@ -148,7 +197,10 @@ def _worker(inbox):
     task = None
     while True:
         task = inbox.get()
-        task.help()
+        if task is None:
+            _attend()
+        else:
+            task.help()
         task = None    # hold nothing while waiting
 
 
@@ -164,9 +216,9 @@ def _scratch(size):
 
 def _after_fork():
     """In a forked child no worker exists, and locks and queue may be in any state: start afresh."""
-    global _lock, _local, _inbox, _blas_lock, _blas_users
+    global _lock, _local, _inbox, _blas_lock, _blas_users, _slot_lock, _slot
     _lock, _local, _inbox, _blas_lock = threading.Lock(), threading.local(), queue.SimpleQueue(), threading.Lock()
-    _blas_users = 0
+    _blas_users, _slot_lock, _slot = 0, threading.Lock(), None
     _workers.clear()
 
 

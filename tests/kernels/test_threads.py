@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from minivis.kernels.cpu import threads
+from minivis.kernels.cpu import relu, resample, threads
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +81,40 @@ def test_many_python_threads_may_call_at_once_and_jobs_may_call_run():
     for caller in callers:
         caller.join(60)
     assert (sums == 50 * 20).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_kernels_called_by_many_python_threads_at_once_and_by_a_forked_child_are_right():
+    x = np.random.default_rng(0).integers(-9, 9, (1, 64, 65, 40)).astype(np.float32)
+    m = np.eye(64)[::-1].copy()
+    threads.set_threads(3)
+    wrong = []
+
+    def caller():
+        for _ in range(100):
+            y, _ = relu.relu_forward(x)
+            if (y != np.maximum(x, 0)).any() or (resample.axis_matmul(x[..., :3], m, 1) != x[:, ::-1, :, :3]).any():
+                wrong.append(1)
+
+    callers = [threading.Thread(target=caller) for _ in range(4)]
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join(60)
+    assert not wrong and not any(each.is_alive() for each in callers)
+    if hasattr(os, "fork"):
+        child = os.fork()
+        if child == 0:
+            caller()
+            os._exit(len(wrong))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_scratch_of_a_kernel_may_grow_from_call_to_call():
+    threads.set_threads(3)
+    for size in (40, 400, 4000):        # turned lines: scratch memory in proportion to the width
+        x = np.random.default_rng(0).integers(-9, 9, (1, 100, size, 2)).astype(np.float32)
+        np.testing.assert_array_equal(resample.axis_matmul(x, np.eye(size)[::-1].copy(), 2), x[:, :, ::-1])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
