@@ -2,7 +2,7 @@
 from ..objectives import Score
 from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
-from .cams import Upsample, finish, strongest_channels, view, weighted
+from .cams import Upsample, finish, how_many, strongest_channels, view, weighed, weighted
 from .common import Positions, recipe
 from .sampling import scores
 
@@ -30,14 +30,16 @@ def ablation_cam(net: Network, picture: Picture, *, target: Target = None, unit:
     v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score, needs_grad=False)
     how = recipe(ablation_cam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer,
                  channels=channels, upsample=upsample, relu=relu)
-    which = strongest_channels(v.a, channels)
+    chosen = strongest_channels(v.a, channels)
 
     def without(i):
         changed = v.a.copy()
-        changed[:, :, which[i]] = 0
+        changed[:, :, chosen[i]] = 0
         return changed
 
-    after = scores(net, v.start, without, len(which), v.a.shape, memory, monitor, begin=v.layer)
+    after = scores(net, v.start, without, len(chosen), v.a.shape, memory, monitor, begin=v.layer, may_stop=True)
+    which, after = weighed(chosen, after)
     weights = (v.start.value - after) / (v.start.value or 1)
     return finish(net, v, weighted(v.a[:, :, which], weights), upsample, relu, how,
-                  "Ablation-CAM: channels weighted by the loss", [f"{len(which)} channels set to zero, one at a time."])
+                  "Ablation-CAM: channels weighted by the loss",
+                  [how_many(len(which), chosen, "channels set to zero, one at a time")])

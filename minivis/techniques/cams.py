@@ -76,10 +76,23 @@ def enlarge(net, a, layer, size, how="centres"):
 
 
 def strongest_channels(a, count):
-    """Numbers, rising, of the `count` channels of a (h, w, K) with the largest activations; count 0: of all."""
+    """Numbers of the `count` channels of a (h, w, K) with the largest activations, largest first; count 0: of all."""
     if count < 0:
         raise MinivisError(f"channels {count} must be at least 0, which means all")
-    return np.sort(np.argsort(-a.max(axis=(0, 1)), kind="stable")[:count or None])
+    return np.argsort(-a.max(axis=(0, 1)), kind="stable")[:count or None]
+
+
+def weighed(channels, values):
+    """(channels, values) in the order of the channels' numbers, of those that have a value: the first ones, if the
+    work was stopped."""
+    channels = channels[:len(values)]
+    order = np.argsort(channels)
+    return channels[order], values[order]
+
+
+def how_many(count, channels, what):
+    """A sentence about how many channels were looked at."""
+    return f"{count} {what}" + (f"; stopped before {len(channels) - count} more." if count < len(channels) else ".")
 
 
 def weighted(a, weights):

@@ -1,9 +1,12 @@
 """Expected gradients: integrated gradients whose baseline is drawn from a folder of pictures."""
+import functools
+import math
+import os
 from typing import Literal
 
 import numpy as np
 
-from .. import image
+from .. import batching, image
 from ..errors import MinivisError
 from ..monitor import Stop
 from ..objectives import Score
@@ -13,7 +16,8 @@ from .common import Positions, attribution, begin, look, recipe
 from .sampling import gradients, host, scores
 
 DRAWS = 12          # this technique's own stream of random numbers, beside seed and sample
-LARGEST = 100       # pictures of the folder that are used: each is kept in memory as a network input
+LARGEST = 100       # pictures of the folder that are used: each of them is scored, too
+KEPT = 0.25         # share of the memory budget that baselines may take; the rest are read again when drawn again
 
 
 def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, target: Target = None, unit: Unit = None,
@@ -27,7 +31,7 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
     values (H, W) signed, or (H, W, 3) with reduce "none".
     Caution: the map says what is special against these pictures; other baselines give another map.
 
-    baselines   a folder of pictures to compare with; the first 100 by name are used
+    baselines   a folder of pictures to compare with; the first 100 by name are used, and read as they are drawn
     target    the class: an index, a WordNet id or a label; none means the network's first choice
     unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
     positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
@@ -40,7 +44,9 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
     seen, x = look(net, picture)
     start = begin(net, x, target=target, unit=unit, score=score, positions=positions)
     there = host(x.data)[0]
-    others = read_baselines(net, baselines, there.shape)
+    memory = batching.default_budget() if memory is None else batching.parse_bytes(memory)
+    others = Baselines(net, baselines, there.shape, KEPT * memory)
+    memory = max(1, memory - others.bytes)
     draws = [np.random.default_rng([seed, DRAWS, i]) for i in range(samples)]
     draws = [(int(rng.integers(len(others))), float(rng.random(dtype=np.float32))) for rng in draws]
     total, mean_gradient, used = np.zeros(there.shape), np.zeros(there.shape), []
@@ -70,16 +76,32 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
                                      positions=positions, score=score, samples=samples, reduce=reduce))
 
 
-def read_baselines(net, folder, shape):
-    """Network inputs (H, W, C) of the pictures in a folder, in the order of their names, all of the picture's size."""
-    import os
-    if not os.path.isdir(folder):
-        raise MinivisError(f"{folder} is no folder; name one with pictures to compare with")
-    names = sorted(n for n in os.listdir(folder) if os.path.splitext(n)[1].lower() in image.WRITABLE)
-    if not names:
-        raise MinivisError(f"{folder} holds no pictures ({' '.join(sorted(image.WRITABLE))})")
-    found = []
-    for name in names[:LARGEST]:
-        seen = net.see(image.read(os.path.join(folder, name)), size=shape[:2])
-        found.append(net.preprocessing.normalize(seen.picture, net.dtype))
-    return found
+class Baselines:
+    """Network inputs (H, W, C) of the pictures in a folder, in the order of their names, all of the picture's size.
+
+    As many as fit into `memory` bytes are kept, those used last; the others are read and prepared again when asked for.
+    `bytes`: what those kept may take.
+    """
+
+    def __init__(self, net, folder, shape, memory):
+        if not os.path.isdir(folder):
+            raise MinivisError(f"{folder} is no folder; name one with pictures to compare with")
+        names = sorted(n for n in os.listdir(folder) if os.path.splitext(n)[1].lower() in image.WRITABLE)
+        if not names:
+            raise MinivisError(f"{folder} holds no pictures ({' '.join(sorted(image.WRITABLE))})")
+        self.net, self.size = net, shape[:2]
+        self.files = [os.path.join(folder, name) for name in names[:LARGEST]]
+        each = math.prod(shape) * net.dtype.itemsize
+        count = min(len(self.files), max(1, int(memory // each)))
+        self.bytes = count * each
+        self.read = functools.lru_cache(count)(self._read)
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, i):
+        return self.read(i)
+
+    def _read(self, i):
+        seen = self.net.see(image.read(self.files[i]), size=self.size)
+        return self.net.preprocessing.normalize(seen.picture, self.net.dtype)

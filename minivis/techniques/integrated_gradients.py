@@ -4,6 +4,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import MinivisError
+from ..monitor import Stop
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
@@ -33,7 +34,7 @@ def integrated_gradients(net: Network, picture: Picture, *, target: Target = Non
     score     logit, or prob / logprob after the softmax
     baseline  the picture without information: black, grey, white, the network's zero, the picture's mean colour, the
               picture blurred, or noise
-    steps     gradients along the way
+    steps     gradients along the way; stopped early, the map is made of those so far, which lie all along it
     method    how they are summed: gausslegendre, the trapezoid rule, or a Riemann sum (midpoint, left, right)
     reduce    sum over the three colours, or none: keep them
     """
@@ -41,11 +42,15 @@ def integrated_gradients(net: Network, picture: Picture, *, target: Target = Non
     start = begin(net, x, target=target, unit=unit, score=score, positions=positions)
     there = host(x.data)[0]
     base = host(filled(net, x.data, seen, baseline, seed))[0]
-    where, weights = quadrature(method, steps)
-    total = np.zeros(there.shape)
-    for sample in gradients(net, start, lambda i: base + (there - base) * there.dtype.type(where[i]), steps,
-                            there.shape, memory, monitor):
-        total += weights[sample.number] * sample.gradient
+    where, weights = (values[all_along(steps)] for values in quadrature(method, steps))
+    total, done = np.zeros(there.shape), 0
+    try:
+        for sample in gradients(net, start, lambda i: base + (there - base) * there.dtype.type(where[i]), steps,
+                                there.shape, memory, monitor):
+            total += weights[sample.number] * sample.gradient
+            done += 1
+    except Stop:
+        total /= weights[:done].sum() if done < steps else 1
     values = net.to_rgb((there - base) * total)
     before = scores(net, start, lambda i: base, 1, there.shape, memory)[0]
     gap = float(values.sum()) - (start.value - before)
@@ -53,9 +58,16 @@ def integrated_gradients(net: Network, picture: Picture, *, target: Target = Non
     return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values,
                        net.to_rgb(total).astype(net.dtype), signed=True, gap=gap,
                        quantity=f"change of the {start.kind} on the way from the baseline",
-                       notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}; {steps} steps, {method}."],
+                       notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}; {steps} steps, {method}."
+                              + (f" Stopped after {done}." if done < steps else "")],
                        recipe=recipe(integrated_gradients, net, seed, target=target, unit=unit, positions=positions,
                                      score=score, baseline=baseline, steps=steps, method=method, reduce=reduce))
+
+
+def all_along(count):
+    """The numbers below count in an order whose every beginning is spread out: by the fractions of multiples of the
+    golden ratio."""
+    return np.argsort((0.5 + np.arange(count) * (5 ** 0.5 - 1) / 2) % 1, kind="stable").argsort()
 
 
 def quadrature(method, steps):

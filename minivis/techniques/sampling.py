@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import kernels
 from ..batching import split
-from ..monitor import SilentMonitor
+from ..monitor import SilentMonitor, Stop
 from ..objectives import class_scores
 from ..tensor import Tensor, gradient
 
@@ -52,8 +52,11 @@ def gradients(net, start, make, count, shape, memory=None, monitor=None, rules="
         monitor.step(part.stop, count)
 
 
-def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None):
-    """(count,) float64 scores of `start` for the inputs make(i); `begin`: they are outputs of that layer instead."""
+def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None, may_stop=False):
+    """(count,) float64 scores of `start` for the inputs make(i); `begin`: they are outputs of that layer instead.
+
+    may_stop   when the monitor says Stop, give those so far, at least one, instead of passing it on
+    """
     monitor = monitor or SilentMonitor()
     layers = [start.layer]
     each = net.bytes_needed((1, *shape), layers) if begin is None else 4 * int(np.prod(shape)) * net.dtype.itemsize
@@ -64,7 +67,12 @@ def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None
         if start.kind != "activation":
             tensor = class_scores(tensor, start.kind)
         found.append(host((tensor.data * repeated(start, len(batch))).reshape(len(batch), -1).sum(axis=1)))
-        monitor.step(part.stop, count)
+        try:
+            monitor.step(part.stop, count)
+        except Stop:
+            if not may_stop:
+                raise
+            break
     return np.concatenate(found).astype(np.float64)
 
 

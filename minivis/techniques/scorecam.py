@@ -4,7 +4,7 @@ import numpy as np
 from ..objectives import Score
 from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
-from .cams import Upsample, enlarge, finish, strongest_channels, view, weighted
+from .cams import Upsample, enlarge, finish, how_many, strongest_channels, view, weighed, weighted
 from .common import Positions, recipe
 from .sampling import host, scores
 
@@ -34,16 +34,19 @@ def scorecam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
              needs_grad=False)
     how = recipe(scorecam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer,
                  channels=channels, upsample=upsample, relu=relu)
-    a, clean = v.a[:, :, strongest_channels(v.a, channels)], host(v.x.data)[0]
+    chosen, clean = strongest_channels(v.a, channels), host(v.x.data)[0]
 
-    def masked(k):
-        return clean * mask(enlarge(net, a[:, :, k], v.layer, clean.shape[:2], upsample))[:, :, None]
+    def masked(i):
+        return clean * mask(enlarge(net, v.a[:, :, chosen[i]], v.layer, clean.shape[:2], upsample))[:, :, None]
 
-    after = scores(net, v.start, masked, a.shape[2], clean.shape, memory, monitor)
+    after = scores(net, v.start, masked, len(chosen), clean.shape, memory, monitor, may_stop=True)
+    which, after = weighed(chosen, after)
     share = np.exp(after - after.max())
     share /= share.sum()
-    return finish(net, v, weighted(a, share), upsample, relu, how, "Score-CAM: channels weighted by masked score",
-                  [f"{a.shape[2]} masked pictures; scores from {after.min():.4g} to {after.max():.4g}."])
+    return finish(net, v, weighted(v.a[:, :, which], share), upsample, relu, how,
+                  "Score-CAM: channels weighted by masked score",
+                  [how_many(len(which), chosen, "masked pictures"),
+                   f"Scores from {after.min():.4g} to {after.max():.4g}."])
 
 
 def mask(values):
