@@ -77,7 +77,7 @@ def multiply(a, lda, panel, start, ldstart, c, ldc, rows, depth):
     multiply_ahead(a, lda, panel, start, ldstart, c, ldc, rows, depth, panel)
 
 
-@inlined
+@helper
 def multiply_ahead(a, lda, panel, start, ldstart, c, ldc, rows, depth, ahead):
     """The same, and bring the memory from `ahead` into the cache: `depth` lines for every ROWS rows."""
     blocks = (rows + ROWS - 1) // ROWS

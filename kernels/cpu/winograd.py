@@ -75,7 +75,7 @@ def _window(n, top, left, first, count, address, row, column, size, rows, column
                    width)
 
 
-@inlined
+@helper
 def _input_tile(d, image, top, left, first, count, out, component, patch, m, plain, unpool):
     """Transform channels first .. first+count-1 of one tile. count is a multiple of LANES. unpool: None in forward passes.
 
@@ -141,7 +141,7 @@ def _weight_block(d, rows, columns):
     return d[WEIGHTS] + (rows * d[W_K] + columns) * t.SIZE, d[W_C] * d[W_K] * t.SIZE, d[W_K] * t.SIZE
 
 
-@inlined
+@helper
 def _filters(d, out, component, c, depth, k, width, spare, transform, turned):
     """U for `depth` input channels from c and `width` outputs from k: (component, panel, depth, PANEL)."""
     if turned is None:
@@ -230,7 +230,7 @@ def _finish_gradient(d, products, component, y, row, column, extra, decisions, d
         plain(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
 
 
-@inlined
+@helper
 def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, two, three):
     """Finish `count` tiles, outputs k .. k+width-1 (width a multiple of LANES; those beyond K are dropped)."""
     whole = _up(width, PANEL)
