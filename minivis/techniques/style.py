@@ -1,0 +1,171 @@
+"""Style transfer: what is in one picture, painted like others."""
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from .. import colours as colour
+from .. import losses
+from ..options import Layer, Mask, Network, Picture
+from ..preprocessing import resize
+from ..results import Synthesis
+from .common import recipe
+from .matching import (
+    Painter,
+    Planner,
+    default_layers,
+    named,
+    optimizer_of,
+    paint,
+    painted,
+    relative,
+    shared,
+    sizes_up_to,
+)
+from .style_options import PRESETS, check, settings, weights_of
+from .synthesis import to_uint8
+
+
+def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Literal["draft", "good", "print"] = "good",
+          size: int | None = None, steps: int | None = None, scales: int | None = None,
+          optimizer: Literal["lbfgs", "adam"] | None = None, rate: float | None = None, history: int = 20,
+          content_weight: float | None = None, style_weight: float | None = None, tv_weight: float | None = None,
+          content_layers: dict[Layer, float] | None = None, style_layers: dict[Layer, float] | None = None,
+          scale: Literal["auto", "neural-style", "relative"] = "auto", gram: losses.Gram = "chw",
+          blend_weights: list[float] | None = None, blend: Literal["targets", "losses"] = "targets",
+          masks: list[Mask] | None = None, style_masks: list[Mask] | None = None, style_scale: float = 1.0,
+          init: Literal["content", "noise", "picture"] = "content", init_picture: Picture | None = None,
+          noise: float = 50.0, pool: Literal["max", "avg"] | None = None,
+          colours: Literal["style", "luminance", "match"] = "style", tile: int | None = None, seed=0, memory=None,
+          monitor=None) -> Synthesis:
+    """Style transfer: the picture's content with the Gram matrices of one or several style pictures.
+
+    min a sum_l |F_l(x) - F_l(content)|^2 + b sum_l |G_l(x) - G_l(style)|^2 + c TV(x) over the pixels x. Gatys, Ecker,
+    Bethge 2016, doi:10.1109/CVPR.2016.265. A style is what occurs together at the scale of the receptive fields, so it
+    depends on the size in pixels: one size's result is not another's made larger.
+
+    pictures (1, H, W, 3); history: content, style and tv, weighted, before every step.
+
+    styles          one or several style pictures
+    preset          draft: 256 pixels, 60 steps; good: 512 pixels, 150 steps over 3 sizes; print: 1448 pixels over 4
+    size            longest side of the result, in pixels
+    steps           how many in all, shared out to the sizes
+    scales          begin at a size 2^((scales - 1) / 2) times smaller, and enlarge by sqrt 2
+    optimizer       L-BFGS or Adam, whose moments are carried over to the next size
+    rate            length of the first step tried (lbfgs), or grey levels per step (adam, 5)
+    history         steps that L-BFGS remembers
+    content_weight  a; none means 5 (neural-style) or 1 (relative)
+    style_weight    b; none means 100 (neural-style) or 4 (relative)
+    tv_weight       c, the same at every size; none means 0.001 (neural-style) or 0.02 (relative)
+    content_layers  where contents are compared, with weights
+    style_layers    where styles are compared, with weights
+    scale           neural-style: means over all values, in grey levels; relative: each layer's loss divided by its
+                    value on noise. auto: the former for VGG networks of the Caffe kind, whose published weights it fits
+    gram            what Gram matrices are divided by: C H W, H W or nothing
+    blend_weights   shares of the styles; they are divided by their sum
+    blend           the styles' Gram matrices are mixed, or their losses
+    masks           for each style the region of the picture it is for (white), any size
+    style_masks     for each style the region of the style picture to take it from
+    style_scale     size of the style pictures relative to the result's
+    init            begin with the content, with noise, or with another picture
+    init_picture    that picture
+    noise           standard deviation of the noise, in grey levels
+    pool            all poolings become this; none leaves them as they are
+    colours         the style's; luminance: only that is painted, the colours stay; match: the style pictures get the
+                    content's mean colour and covariance first
+    tile            work on pieces of this many pixels; none means as the memory limit asks
+    """
+    o = settings(PRESETS[preset], size=size, steps=steps, scales=scales, optimizer=optimizer)
+    shares = check(styles, blend_weights, masks, style_masks, style_scale, init, init_picture, gram)
+    defaults = default_layers(net)
+    contents, wanted = named(net, content_layers or defaults[0]), named(net, style_layers or defaults[1])
+    scale, weights = weights_of(net, scale, content_weight, style_weight, tv_weight)
+    full = net.see(picture, o["size"], "longest").picture
+    sources = Sources(_dressed(styles, full, colours), shares, masks, style_masks, style_scale, blend)
+    task = Task(Painter(net, pool), full, sources, contents, wanted, weights, scale, gram,
+                Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile), seed)
+    sizes = sizes_up_to(full.shape[:2], o["scales"])
+    if init == "noise":
+        start = task.painter.noise(sizes[0], seed, noise)
+    else:
+        first = full if init == "content" else net.see(init_picture, None, "none").picture
+        start = task.painter.z(resize(first, sizes[0], "bicubic"))
+    z, course, finished = paint(list(zip(sizes, shared(o["steps"], len(sizes)))), task, start,
+                                optimizer_of(o["optimizer"], rate, history), monitor)
+    levels = task.painter.levels(z)
+    if colours == "luminance":
+        levels = colour.with_colours_of(levels, resize(full, levels.shape[:2], "bicubic"))
+    return painted(levels, course, finished, full, task.planner,
+                   f"the content of the picture in the style of {len(styles)} other{'s' * (len(styles) > 1)}",
+                   recipe(style, net, seed, picture=picture, styles=styles, preset=preset, **o, rate=rate,
+                          weights=weights, content_layers=contents, style_layers=wanted, scale=scale, gram=gram,
+                          blend_weights=shares, blend=blend, masks=masks, style_masks=style_masks,
+                          style_scale=style_scale, init=init, init_picture=init_picture, noise=noise, pool=pool,
+                          colours=colours, used=task.planner.used()))
+
+
+def _dressed(styles, content, colours):
+    """The style pictures in the colours that the option asks for."""
+    if colours == "match":
+        return [to_uint8(colour.recoloured(p, content)) for p in styles]
+    return [to_uint8(colour.grey(p)) for p in styles] if colours == "luminance" else styles
+
+
+class Sources(NamedTuple):
+    """The style pictures, their shares, and for each the region to paint and the one to take the style from."""
+    pictures: list
+    shares: list
+    masks: list | None
+    style_masks: list | None
+    scale: float
+    blend: str
+
+
+class Task(NamedTuple):
+    """One style transfer, whose loss `prepare` makes for each size."""
+    painter: Painter
+    content: np.ndarray
+    sources: Sources
+    content_layers: dict
+    style_layers: dict
+    weights: dict
+    scale: str
+    gram: str
+    planner: Planner
+    seed: int
+
+    def prepare(self, size, plan=None):
+        """-> (the loss at this size, the Plan it was made with)"""
+        shown = resize(self.content, size, "bicubic")
+        plan = self.planner(size, plan)
+        terms = [*self._content_terms(shown, plan.side), *self._style_terms(size, plan.side)]
+        tv = [("tv", self.weights["tv"], losses.tv)] if self.weights["tv"] else []
+        loss = self.painter.loss(size, terms, tv, plan.side)
+        if self.scale == "relative":
+            loss = relative(loss, self.painter.noise(size, self.seed), self.weights)
+        return loss, plan
+
+    def _content_terms(self, shown, side):
+        a = self.weights["content"]
+        if not a:
+            return []
+        values = self.painter.values(self.painter.z(shown), self.content_layers, side)
+        return [("content", a * w, losses.content(self.painter.net, name, values[name]))
+                for name, w in self.content_layers.items()]
+
+    def _style_terms(self, size, side):
+        """One term for each layer with mixed Gram matrices, or one for each layer and style."""
+        s, net, b = self.sources, self.painter.net, self.weights["style"]
+        nothing = [None] * len(s.pictures)
+        regions = [None if m is None else np.asarray(m, np.float64) for m in s.masks or nothing]
+        grams = []
+        for picture, mask in zip(s.pictures, s.style_masks or nothing):
+            seen = net.see(picture, max(16, round(max(size) * s.scale)), "longest").picture
+            grams.append(self.painter.grams(self.painter.z(seen), self.style_layers, self.gram, mask, side))
+        for name, weight in self.style_layers.items() if b else ():
+            if s.blend == "targets" and s.masks is None:
+                mixed = sum(share * g[name] for share, g in zip(s.shares, grams))
+                yield "style", b * weight, losses.style(net, name, mixed, self.gram)
+            else:
+                for share, g, region in zip(s.shares, grams, regions):
+                    if share:
+                        yield "style", b * weight * share, losses.style(net, name, g[name], self.gram, mask=region)
