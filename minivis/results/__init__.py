@@ -1,6 +1,7 @@
 """What techniques return: numbers first, and a figure that says what they are."""
 
 from ..provenance import make_recipe
+from .adversarial import Adversarial
 from .attribution import Attribution, Occlusion
 from .base import Result
 from .classification import Classification
@@ -15,5 +16,5 @@ from .slide import Slide
 from .synthesis import Synthesis
 from .unit_map import UnitMap
 
-__all__ = ["Activations", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches", "Filters",
-           "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis", "UnitMap", "make_recipe"]
+__all__ = ["Activations", "Adversarial", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches",
+           "Filters", "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis", "UnitMap", "make_recipe"]

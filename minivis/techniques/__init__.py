@@ -66,7 +66,18 @@ TECHNIQUES = {
     "guided_gradcam": Entry("E", "guided backprop where Grad-CAM says the class is"),
     "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
                        {"what": ["130"], "steps": 48}),
+    "fool": Entry("G", "the picture, changed a little until the network takes it for a class you name",
+                  {"target": "130"}),
+    "fgsm": Entry("G", "one step along the sign of the gradient"),
+    "bim": Entry("G", "small steps along the sign of the gradient"),
+    "pgd": Entry("G", "the strongest attack within a distance: projected steps from a random start"),
+    "deepfool": Entry("G", "the shortest way to another class, over the nearest boundary"),
+    "carlini_wagner": Entry("G", "the least change that fools, found by optimisation", {"searches": 2, "steps": 30}),
     "dream": Entry("H", "DeepDream: what a layer sees in the picture, it sees more", {"size": 256, "octaves": 3}),
+    "texture": Entry("I", "a new piece of the picture's texture, of any size, from noise",
+                     {"source_size": 128, "steps": 20}),
+    "style": Entry("I", "style transfer: the picture painted like others", {"size": 160, "steps": 12, "scales": 1}),
+    "stylize": Entry("I", "fast style transfer: through a network that has learnt one style", {"size": 512}),
 }
 
 
