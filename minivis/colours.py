@@ -1,16 +1,16 @@
 """Colours of one picture for another: all arrays are grey levels, (H, W, 3) RGB, of any float or uint8 type."""
 import numpy as np
 
-# luminance and two differences of colour, ITU-R BT.601
-YUV = np.array([[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]])
+LUMINANCE = np.array([0.299, 0.587, 0.114])     # ITU-R BT.601
 
 
 def with_colours_of(levels, colours):
     """The luminance of `levels` with the colours of another picture of the same size; float64. Gatys et al. 2016,
-    arXiv:1606.05897, section 3.2."""
-    made, kept = (np.asarray(p, np.float64) @ YUV.T for p in (levels, colours))
-    kept[..., 0] = made[..., 0]
-    return kept @ np.linalg.inv(YUV).T
+    arXiv:1606.05897, section 3.2.
+
+    Differences of colour, R - Y and B - Y, stay when the same is added to red, green and blue.
+    """
+    return np.asarray(colours, np.float64) + (grey(levels) - grey(colours))
 
 
 def recoloured(picture, like):
@@ -49,4 +49,4 @@ def match_histogram(levels, source):
 
 def grey(picture):
     """The luminance in all three colours; float64."""
-    return np.repeat((np.asarray(picture, np.float64) @ YUV[0])[..., None], 3, axis=-1)
+    return np.repeat((np.asarray(picture, np.float64) @ LUMINANCE)[..., None], 3, axis=-1)

@@ -1,0 +1,262 @@
+"""Style transfer and texture: what is asked for goes down, controls control, and a run goes on where it stopped."""
+import json
+
+import numpy as np
+import pytest
+
+from minivis import colours, losses
+from minivis.errors import MinivisError
+from minivis.layers import Layer
+from minivis.loading import random_weights
+from minivis.monitor import Stop
+from minivis.network import Network
+from minivis.techniques.matching import Painter, default_layers, shared, sizes_up_to
+from minivis.techniques.style import style
+from minivis.techniques.style_options import ALIASES, translated
+from minivis.techniques.texture import texture
+
+
+@pytest.fixture(scope="module")
+def net():
+    """Three resolutions, padded 3x3 convolutions."""
+    layers = [Layer("input", "input", shape=[None, None, 3])]
+    for b, filters in enumerate((6, 8, 10), 1):
+        layers += [Layer(f"conv{b}", "conv", filters=filters, kernel=3, pad=1), Layer(f"relu{b}", "relu"),
+                   Layer(f"pool{b}", "max_pool", kernel=2)]
+    return Network(layers, random_weights(layers), name="three", precision="float64", preprocessing={
+        "channels": "BGR", "range": 1, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]})
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """A photograph's stand-in, smooth, and two textures with stripes in different colours."""
+    y, x = np.mgrid[:40, :56]
+    ramp = np.stack([4 * x, 5 * y, 255 - 4 * x], -1)
+    red = np.where((x // 3 % 2)[..., None], [230, 40, 20], [250, 220, 200])
+    blue = np.where((y // 4 % 2)[..., None], [20, 60, 210], [10, 20, 60])
+    return [p.astype(np.uint8) for p in (ramp, red, blue)]
+
+
+FAST = {"size": 56, "scales": 1, "steps": 15}
+
+
+def closeness(net, levels, source, layer="relu1"):
+    """The distance of two pictures' Gram matrices."""
+    p = Painter(net)
+    a, b = (p.grams(p.z(x), [layer])[layer] for x in (levels, source))
+    return float(((a - b) ** 2).mean())
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_style_goes_down_and_content_is_kept(net, pictures, optimizer):
+    content, red, _ = pictures
+    result = style(net, content, styles=[red], **FAST, optimizer=optimizer)
+    assert result.pictures.shape == (1, 40, 56, 3) and result.history["loss"].shape == (15, 1)
+    assert result.history["content"][0] == 0        # it begins with the content itself
+    assert result.history["style"][-1] < 0.5 * result.history["style"][0]
+    total = sum(result.history[name] for name in ("content", "style", "tv"))
+    assert np.allclose(result.history["loss"], total)
+    assert closeness(net, result.values[0], red) < 0.5 * closeness(net, content, red)
+    alike = np.corrcoef(result.values[0].mean(-1).ravel(), content.mean(-1).ravel())[0, 1]
+    assert alike > 0.3 and json.dumps(result.recipe)
+
+
+def test_more_weight_for_the_style_means_less_content(net, pictures):
+    content, red, _ = pictures
+    little, much = (style(net, content, styles=[red], **FAST, style_weight=w, tv_weight=0.0) for w in (0.2, 200.0))
+    assert "tv" not in little.history
+    assert closeness(net, much.values[0], red) < closeness(net, little.values[0], red)
+    assert np.abs(much.values[0] - content).mean() > np.abs(little.values[0] - content).mean()
+
+
+def test_blending_with_all_weight_on_one_style_is_that_style(net, pictures):
+    content, red, blue = pictures
+    alone = style(net, content, styles=[blue], **FAST)
+    for blend in ("targets", "losses"):
+        both = style(net, content, styles=[red, blue], blend_weights=[0, 3], blend=blend, **FAST)
+        assert np.allclose(both.values, alone.values, atol=1e-6)
+
+
+def test_a_mask_keeps_each_style_in_its_region(net, pictures):
+    _, red, blue = pictures
+    grey = np.full((40, 56, 3), 128, np.uint8)
+    left = np.zeros((40, 56), bool)
+    left[:, :28] = True
+    made = style(net, grey, styles=[red, blue], masks=[left, ~left], content_weight=0.0, tv_weight=0.0, size=56,
+                 scales=1, steps=40).values[0]
+    p = Painter(net)
+
+    def distance(mask, source):
+        a, b = (p.grams(p.z(x), ["relu2"], mask=m)["relu2"] for x, m in ((made, mask), (source, None)))
+        return ((a - b) ** 2).mean()
+    assert distance(left, red) < 0.1 * distance(left, blue) and distance(~left, blue) < 0.1 * distance(~left, red)
+
+
+def test_colours_stay_the_contents(net, pictures):
+    content, red, _ = pictures
+    made = style(net, content, styles=[red], colours="luminance", **FAST).values[0]
+    inside = (made > 1).all(-1) & (made < 254).all(-1)          # clipping moves colours
+    change = (made - colours.grey(made)) - (content - colours.grey(content))
+    assert inside.mean() > 0.3 and np.abs(change[inside]).max() < 1e-6
+    matched = style(net, content, styles=[red], colours="match", **FAST)
+    recoloured = np.rint(colours.recoloured(red, content)).astype(np.uint8)
+    assert np.array_equal(matched.values, style(net, content, styles=[recoloured], **FAST).values)
+
+
+def test_tiles_change_nothing(net, pictures):
+    content, red, _ = pictures
+    whole, tiled = (style(net, content, styles=[red], **FAST, tile=tile) for tile in (None, 16))
+    assert np.abs(whole.values - tiled.values).max() < 1e-6 and "tiles of 16 pixels" in " ".join(tiled.notes)
+
+
+def test_sizes_grow_and_weights_keep_their_meaning(net, pictures):
+    assert sizes_up_to((512, 384), 3) == [(256, 192), (362, 272), (512, 384)] and shared(10, 3) == [4, 3, 3]
+    content, red, _ = pictures
+    small, large = (style(net, np.kron(content, np.ones((k, k, 1), np.uint8)), styles=[red], size=56 * k, scales=1,
+                          steps=1, style_scale=1.0) for k in (1, 4))
+    assert 0.2 < large.history["style"][0, 0] / small.history["style"][0, 0] < 5
+    grown = style(net, content, styles=[red], size=224, scales=3, steps=5, optimizer="adam")
+    assert grown.pictures.shape == (1, 160, 224, 3) and len(grown.history["loss"]) == 5
+    assert list(grown.recipe["options"]["used"]) == ["80 x 112", "113 x 158", "160 x 224"]
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Saving:
+    """Keeps every state; raises after `stop` steps, if given."""
+
+    def __init__(self, stop=None, state=None, error=Interrupted):
+        self.stop, self.state, self.error, self.pictures = stop, state, error, []
+
+    def load(self):
+        return self.state
+
+    def save(self, state):
+        self.state = state()
+
+    def step(self, done, total, terms=None, picture=None):
+        self.pictures.append(picture())
+        if done == self.stop:
+            raise self.error
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("stop", [1, 4, 6, 7])          # in both sizes, and at the seam between them
+def test_an_interrupted_run_goes_on_with_the_same_bits(net, pictures, optimizer, stop):
+    content, red, _ = pictures
+    options = {"styles": [red], "size": 112, "scales": 2, "steps": 8, "optimizer": optimizer}
+    through = style(net, content, **options)
+    monitor = Saving(stop)
+    with pytest.raises(Interrupted):
+        style(net, content, **options, monitor=monitor)
+    again = style(net, content, **options, monitor=Saving(state=monitor.state))
+    assert np.array_equal(again.values, through.values)
+    assert all(np.array_equal(again.history[key], through.history[key]) for key in through.history)
+
+
+def test_a_stopped_run_gives_its_best(net, pictures):
+    content, red, _ = pictures
+    monitor = Saving(5, error=Stop)
+    result = style(net, content, styles=[red], size=112, scales=2, steps=8, monitor=monitor)
+    assert "stopped" in result.notes[-1] and len(result.history["loss"]) == 5 and len(monitor.pictures) == 5
+    assert monitor.pictures[0].dtype == np.uint8
+
+
+def test_the_memory_limit_cuts_the_history_and_the_picture_and_says_so(net, pictures):
+    content, red, _ = pictures
+    wanted = style(net, content, styles=[red], size=400, scales=1, steps=2, history=50)
+    small = style(net, content, styles=[red], size=400, scales=1, steps=2, history=50, memory="90MB")
+    text = " ".join(small.notes)
+    assert "steps in place of 50" in text and "in tiles of" in text and not wanted.notes
+    assert np.abs(small.values - wanted.values).max() < 1e-4
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"styles": []}, "at least one style picture"),
+    ({"blend_weights": [1.0, 2.0]}, "2 blend weights for 1 style pictures"),
+    ({"blend_weights": [-1.0]}, "must be at least 0 and not all 0"),
+    ({"masks": []}, "0 masks for 1"),
+    ({"init": "picture"}, "go together"),
+    ({"content_weight": 0.0, "style_weight": 0.0}, "both 0"),
+    ({"tv_weight": -1.0}, "tv weight -1.0 must be at least 0"),
+    ({"style_layers": {"relu9": 1.0}}, "no layer 'relu9'"),
+    ({"scales": 9}, "take fewer"),
+    ({"gram": "none", "style_scale": 2.0}, "use chw or hw"),
+    ({"history": 0}, "must be at least 1"),
+])
+def test_what_cannot_be_is_one_clear_error(net, pictures, options, message):
+    with pytest.raises(MinivisError, match=message):
+        style(net, pictures[0], **{"styles": [pictures[1]], **FAST, **options})
+
+
+def test_default_layers_are_the_papers_or_one_for_each_resolution(net):
+    from minivis.loading import random_network
+    content, wanted = default_layers(random_network("vgg19", head=False))
+    assert list(content) == ["relu4_2"] and list(wanted) == [f"relu{b}_1" for b in range(1, 6)]
+    content, wanted = default_layers(net)
+    assert list(content) == ["relu2"]
+    assert list(wanted) == ["relu1", "relu2", "relu3"]
+
+
+def test_neural_styles_words_are_understood():
+    words = ("-content_image a.jpg -style_image b.jpg,c.jpg -style_blend_weights 1,2 -image_size 256 -init random "
+             "-original_colors 1 -gpu -1 -save_iter 10 -style_layers relu1_1,relu2_1 -output_image o.png")
+    ours = ("a.jpg --styles b.jpg c.jpg --blend-weights 1 2 --size 256 --init noise --colours luminance --device cpu "
+            "--style-layers relu1_1,relu2_1 -o o.png")
+    assert translated(words.split()) == ours.split()
+    ours = ["a.jpg", "--styles", "b.jpg", "-o", "x.png", "-q"]
+    assert translated(ours) == ours
+    from minivis.options import parameters
+    flags = {p.flag for p in parameters(style)} | {"--seed", "--network", "--device", "-o"}
+    assert {flag for flag in ALIASES.values() if flag} <= flags
+
+
+def test_a_texture_has_the_sources_gram_matrices_and_histogram(net, pictures):
+    red = pictures[1]
+    result = texture(net, red, height=48, width=64, source_size=None, steps=40, tv_weight=0.0, histogram=False)
+    assert result.pictures.shape == (1, 48, 64, 3)
+    assert result.history["style"][-1] < 0.05 * result.history["style"][0]
+    noise = np.random.RandomState(0).randint(0, 256, (48, 64, 3))
+    assert closeness(net, result.values[0], red) < 0.3 * closeness(net, noise, red)
+    matched = texture(net, red, height=48, width=64, source_size=None, steps=3)
+    for c in range(3):
+        assert np.abs(np.percentile(matched.values[0, ..., c], [10, 50, 90])
+                      - np.percentile(red[..., c], [10, 50, 90])).max() < 1.5
+
+
+def test_a_tileable_texture_knows_no_border(net, pictures):
+    """The loss of the result, shifted round, is the loss of the result; without the option it is not."""
+    options = {"height": 46, "width": 61, "source_size": None, "steps": 10, "histogram": False, "scale": "paper",
+               "tv_weight": 0.0}
+    result = texture(net, pictures[1], tileable=True, **options)
+    assert result.values.shape == (1, 48, 60, 3) and "multiples of 4: 60 x 48" in result.notes[0]
+    p = Painter(net, "avg")
+    z = p.z(result.values[0])
+    here, there = (p.grams(x, ["relu3"], wrap=True)["relu3"] for x in (z, np.roll(z, (8, 20), (1, 2))))
+    assert np.allclose(here, there, rtol=1e-10)
+    assert not np.allclose(p.grams(z, ["relu3"])["relu3"], here, rtol=1e-3)
+
+
+def test_the_papers_loss_is_the_published_formula(net, pictures):
+    """E = sum_l w_l / (4 N^2 M^2) sum (G - G')^2, equations 3 to 5 of Gatys et al. 2015."""
+    red = pictures[1]
+    result = texture(net, red, source_size=None, steps=1, scale="paper", normalize="quarter", tv_weight=0.0,
+                     layers={"relu1": 1.0, "relu3": 0.5}, pool=None, noise=30.0)
+    p = Painter(net)
+    start, source = p.noise((40, 56), 0, 30.0), p.z(red)
+    wanted = 0.0
+    for name, weight in (("relu1", 1.0), ("relu3", 0.5)):
+        a, b = (p.values(z, [name])[name][0].reshape(-1, net.channels(name)) for z in (start, source))
+        wanted += weight / (4 * a.shape[1]**2 * a.shape[0]**2) * ((a.T @ a - b.T @ b) ** 2).sum()
+    assert np.isclose(result.history["loss"][0, 0], wanted, rtol=1e-9)
+
+
+def test_a_texture_that_cannot_be_says_why(net, pictures):
+    with pytest.raises(MinivisError, match="too few"):
+        texture(net, pictures[1], height=4)
+    with pytest.raises(MinivisError, match="use chw or hw"):
+        texture(net, pictures[1], height=64, gram="none")
+    with pytest.raises(MinivisError, match="normalize"):
+        losses.style(net, "relu1", np.eye(6), normalize="half")
