@@ -1,7 +1,7 @@
 """Numbers at an address: how plain Numba loops in kernels reach memory.
 
-A kernel is handed addresses as integers. `float32_at(address)` makes a pointer of one: p[i] reads and p[i] = v writes the
-i-th number from there on. Nothing checks bounds; LLVM vectorises loops over such pointers as it does in C.
+A kernel is handed addresses as integers. `float32_at(address)` makes a pointer of one: p[i] reads and p[i] = v writes
+the i-th number from there on. Nothing checks bounds; LLVM vectorises loops over such pointers as it does in C.
 """
 from .compile_cache import intrinsic
 

@@ -1,9 +1,9 @@
 """The fallback: every kernel in NumPy and BLAS, for machines where the vector instructions cannot be built.
 
-Convolutions are sums of matrix products over the filter's cells, a band of output rows at a time, bands shared among the
-threads; BLAS itself runs on one. The bands depend on the layer's shape alone, so the bits do not depend on threads or
-batch. Masks and switches are kept as the compiled kernels keep them, so the two may be mixed. What is not here is as in
-`reference`.
+Convolutions are sums of matrix products over the filter's cells, a band of output rows at a time, bands shared among
+the threads; BLAS itself runs on one. The bands depend on the layer's shape alone, so the bits do not depend on
+threads or batch. Masks and switches are kept as the compiled kernels keep them, so the two may be mixed. What is not
+here is as in `reference`.
 """
 import numpy as np
 

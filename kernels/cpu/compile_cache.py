@@ -1,10 +1,10 @@
 """Compiled kernels: the decorators that mark them, and where their machine code is kept between processes.
 
-Decorators: `kernel` for what Python calls, `helper` and `inlined` for what kernels call, `intrinsic` for what writes LLVM IR
-by itself. None of them does anything when a module is imported. The first call of a kernel looks for its machine code
-on disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables takes half a
-second, so a process whose kernels are all on disk never does. Only when code is missing is Numba imported and the
-kernel compiled.
+Decorators: `kernel` for what Python calls, `helper` and `inlined` for what kernels call, `intrinsic` for what writes
+LLVM IR by itself. None of them does anything when a module is imported. The first call of a kernel looks for its
+machine code on disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables
+takes half a second, so a process whose kernels are all on disk never does. Only when code is missing is Numba
+imported and the kernel compiled.
 
 Numba's own cache looks at the one file a function stands in. Our kernels are assembled from several files, so it would
 go on running old code after an edit elsewhere. Here the cache is a folder named after everything the machine code

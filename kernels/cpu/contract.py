@@ -2,11 +2,11 @@
 
     c[i, j] = start[i, j] + sum over s in segments, k in depth of  a[i*a_row + k*a_step + A_s] * b[k*b_step + B_s, j]
 
-It is gemm.py's block, rows x vectors kept in registers, with two freedoms more: the numbers of A may lie at any distance
-along the depth (so A may be read as it stands or transposed), and the depth falls into segments that may begin anywhere
-(`table` holds the pairs A_s, B_s in bytes). A convolution reads its input in place that way: row i of A is the i-th
-output position, and a segment is a filter row, whose kw * C inputs lie side by side. Every number of C is one sum in the
-order of (s, k), so cutting rows and columns in another way changes no bit.
+It is gemm.py's block, rows x vectors kept in registers, with two freedoms more: the numbers of A may lie at any
+distance along the depth (so A may be read as it stands or transposed), and the depth falls into segments that may
+begin anywhere (`table` holds the pairs A_s, B_s in bytes). A convolution reads its input in place that way: row i of
+A is the i-th output position, and a segment is a filter row, whose kw * C inputs lie side by side. Every number of C
+is one sum in the order of (s, k), so cutting rows and columns in another way changes no bit.
 
 Also here: the depthwise block, and ReLU with its bits on what lies in the cache.
 """

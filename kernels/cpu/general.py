@@ -1,18 +1,19 @@
 """Convolution of any kind, and its input gradient: filters of any size, stride, padding, dilation, groups.
 
 Both directions are one problem here, a "tap convolution". A source picture is read at a regular grid of positions; at
-each, every tap (dr, dc) contributes source[row + dr, column + dc] times that tap's matrix; the result goes to a regular
-grid of positions in the destination.
+each, every tap (dr, dc) contributes source[row + dr, column + dc] times that tap's matrix; the result goes to a
+regular grid of positions in the destination.
 
     forward    one grid; source steps by the stride, destination by 1; taps (p*dh - top, q*dw - left)
     gradient   one grid per phase (row % sh, column % sw) of dx, since each phase meets another part of the filter;
                source dy steps by 1, destination by the stride; the taps of a phase are the p with
                (row + top - p*dh) % sh == 0, at dr = (row + top - p*dh) / sh
 
-The destination is cut into tiles. For a tile, the rows of the source that it reads are copied into scratch memory with
-zeros for the padding (not where nothing is padded), a cache-sized strip; then a micro-kernel of contract.py runs over the
-strip in place (taps.py). Taps that are neighbours in a row make one segment of the sum, since their channels lie side by
-side. Weights are first packed into panels of as many output channels as the micro-kernel's registers hold.
+The destination is cut into tiles. For a tile, the rows of the source that it reads are copied into scratch memory
+with zeros for the padding (not where nothing is padded), a cache-sized strip; then a micro-kernel of contract.py runs
+over the strip in place (taps.py). Taps that are neighbours in a row make one segment of the sum, since their channels
+lie side by side. Weights are first packed into panels of as many output channels as the micro-kernel's registers
+hold.
 
 Every number is one sum in the order of taps and channels, so no bit depends on tiles, threads or batch.
 """
@@ -59,7 +60,7 @@ def _gradient_phases(kernel_size, stride, dilation, pad):
 
 
 def _neighbours(phase_taps):
-    """How many taps in a row are neighbours in the source, so that they make one segment: the same number everywhere."""
+    """How many taps in a row are neighbours in the source, so that they make one segment; everywhere the same."""
     width = sum(1 for t in phase_taps if t[0] == phase_taps[0][0])
     return width if all(b[1] == a[1] + 1 for a, b in itertools.pairwise(phase_taps[:width])) else 1
 
@@ -173,16 +174,16 @@ class _Plan:
 
     def _packing(self):
         """For each phase the end of a descriptor for the packing kernel, after the two addresses."""
-        strides, cells = self.g.w_strides, [[p * self.g.w_strides[0] + q * self.g.w_strides[1] for _, _, p, q in phase.taps]
-                                            for phase in self.phases]
+        strides = self.g.w_strides
+        cells = [[p * strides[0] + q * strides[1] for _, _, p, q in phase.taps] for phase in self.phases]
         depth, columns = (strides[2], strides[3]) if self.g.forward else (strides[3], strides[2])
         group = (self.group_k if self.g.forward else self.group_c) * strides[3]     # groups divide the last axis of w
         self.packing = []
         for offsets in cells:
             offsets = np.array(offsets, np.int64)
             self.keep.append(offsets)
-            self.packing.append([len(offsets), address(offsets), self.group_c, depth, columns, self.group_k, self.panels,
-                                 group])
+            self.packing.append([len(offsets), address(offsets), self.group_c, depth, columns, self.group_k,
+                                 self.panels, group])
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -245,8 +246,8 @@ def _rowless(w, stride, pad):
 def forward(x, w, b, stride, pad, dilation, groups, relu=False, decisions=None, cache=None, out=None):
     """conv2d_forward, and on the way relu: y = max(y, 0), with the signs kept in `decisions` (kind "bits"; groups 1).
 
-    cache: a dict in which the packed weights stay, for weights that never change while it lives. out: a contiguous array
-    to fill and give back.
+    cache: a dict in which the packed weights stay, for weights that never change while it lives.
+    out: a contiguous array to fill and give back.
     """
     x, w = np.ascontiguousarray(x), np.asarray(w, x.dtype)
     K = w.shape[3]

@@ -1,13 +1,13 @@
 """Handing chunks of a kernel's work to other threads without Python, the GIL or the operating system in between.
 
-Waking a sleeping thread takes 50 microseconds and more, as long as many kernels run. So a worker that has nothing to do
-looks at a slot in memory for a moment before it goes to sleep, and a caller with work writes it there:
+Waking a sleeping thread takes 50 microseconds and more, as long as many kernels run. So a worker that has nothing to
+do looks at a slot in memory for a moment before it goes to sleep, and a caller with work writes it there:
 
     caller   fills in the job, opens the gate, bumps `turn`; takes chunks itself; closes the gate; waits for gate == 0
     worker   sees a new turn; adds 1 to the gate; if it was open, takes chunks until there are none; subtracts 1
 
-The gate is OPEN plus the number of workers inside, changed by atomic additions only, so a worker that comes late finds it
-closed and touches nothing. Chunks are handed out by an atomic counter. One slot serves one caller at a time.
+The gate is OPEN plus the number of workers inside, changed by atomic additions only, so a worker that comes late
+finds it closed and touches nothing. Chunks are handed out by an atomic counter. One slot serves one caller at a time.
 """
 import platform
 
@@ -72,7 +72,7 @@ def _take_chunks(slot, scratch):
 
 @kernel
 def lead(d, scratch, first, last):
-    """The caller's part, after the job has been written to the slot. d: 0: address of the slot, 1: 1 when all have left.
+    """The caller's part, after the job has been written to the slot. d: 0: the slot's address, 1: 1 when all have left.
 
     first: 1 to begin, 0 to go on waiting; last: how many looks before giving up for now.
     """

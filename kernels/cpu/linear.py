@@ -1,9 +1,9 @@
 """Linear layers: y = x w + b and its input gradient. For few rows of x they read w once, at the speed of memory.
 
 Forward, every number of y is one chain of multiply-adds over c in order, whether a row is alone (w streams past in
-stripes of a few rows, y stays in the nearest cache) or one of many (blocks of contract.py); so the bits of a row do not
-depend on the other rows. Backward, dx[n,c] is a dot product of two rows: LANES partial sums, added pairwise at the end.
-The weight gradient is in weight_gradient.py.
+stripes of a few rows, y stays in the nearest cache) or one of many (blocks of contract.py); so the bits of a row do
+not depend on the other rows. Backward, dx[n,c] is a dot product of two rows: LANES partial sums, added pairwise at
+the end. The weight gradient is in weight_gradient.py.
 """
 import numpy as np
 from llvmlite import ir
@@ -78,7 +78,8 @@ def _dots(rows, columns):
         *sums, offset = loop.carried
         left = [v.load(b, b.add(place, offset)) for place in xs]
         right = [v.load(b, b.add(place, offset)) for place in ws]
-        sums = [v.multiply_add(b, left[i], right[j], sums[i * columns + j]) for i in range(rows) for j in range(columns)]
+        sums = [v.multiply_add(b, left[i], right[j], sums[i * columns + j])
+                for i in range(rows) for j in range(columns)]
         loop.end([*sums, b.add(offset, v.integer(4 * v.LANES))])
         for i in range(rows):
             for j in range(columns):
@@ -217,8 +218,8 @@ def _backward_float64(d, scratch, first, last):
 
 def _run(jobs, x, w, b, y, span, items, chunk):
     zero = np.zeros(2, np.int64)    # a table of one segment
-    d = np.array([address(x), address(w), 0 if b is None else address(b), address(y), x.shape[0], *w.shape, address(zero),
-                  span], np.int64)
+    d = np.array([address(x), address(w), 0 if b is None else address(b), address(y), x.shape[0], *w.shape,
+                  address(zero), span], np.int64)
     threads.run(jobs[x.dtype == np.float64], d, items, chunk)
     return y
 
@@ -232,7 +233,8 @@ def linear_forward(x, w, b):
     b = None if b is None else np.ascontiguousarray(b, x.dtype)
     K = w.shape[1]
     span = min(_SPAN, -(-K // (4 * threads.get_threads()) // WIDE) * WIDE + WIDE)
-    return _run((_forward_float32, _forward_float64), x, w, b, np.empty((x.shape[0], K), x.dtype), span, -(-K // span), 1)
+    y = np.empty((x.shape[0], K), x.dtype)
+    return _run((_forward_float32, _forward_float64), x, w, b, y, span, -(-K // span), 1)
 
 
 def linear_backward_input(dy, w):

@@ -1,7 +1,7 @@
 """Max and average pooling, any window, stride and padding, overlapping or not.
 
-Forward works output row by output row. Backward works input row by input row and gathers from the windows that cover it,
-so no two threads ever add to the same number. The innermost loop runs over channels, which lie side by side.
+Forward works output row by output row. Backward works input row by input row and gathers from the windows that cover
+it, so no two threads ever add to the same number. The innermost loop runs over channels, which lie side by side.
 Switches are one byte per output for windows of up to 127 cells, else four.
 """
 import numpy as np

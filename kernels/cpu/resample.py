@@ -1,8 +1,9 @@
 """One axis of a picture times a matrix: resizing, blurring, and their transposes.
 
-Such matrices are banded: an output cell looks at a few input cells. The band of each row is found first, and only it is
-multiplied. Along the rows of the picture a whole line (W * C numbers) is one vector. Along its columns the channels are,
-if there are many; a picture's three are too few, so sixteen lines are turned on their side and make the vectors.
+Such matrices are banded: an output cell looks at a few input cells. The band of each row is found first, and only it
+is multiplied. Along the rows of the picture a whole line (W * C numbers) is one vector. Along its columns the
+channels are, if there are many; a picture's three are too few, so sixteen lines are turned on their side and make the
+vectors.
 """
 import numpy as np
 

@@ -1,9 +1,9 @@
 """The kernels behind general.py: how a tile of a tap convolution is computed.
 
-Three ways: `tiles` (output positions are the rows of a block, output channels its columns), `flat` (few output channels:
-they are the rows, and neighbouring positions the columns, read from a strip with the channels turned outside), and
-`depthwise` (every channel by itself, channels side by side in a vector). And the packing of weights into panels.
-Descriptors and phase tables are made in general.py; the numbers below are the places in them.
+Three ways: `tiles` (output positions are the rows of a block, output channels its columns), `flat` (few output
+channels: they are the rows, and neighbouring positions the columns, read from a strip with the channels turned
+outside), and `depthwise` (every channel by itself, channels side by side in a vector). And the packing of weights
+into panels. Descriptors and phase tables are made in general.py; the numbers below are the places in them.
 """
 from . import vector as v
 from .addresses import float32_at, float64_at, int64_at, uint8_at
@@ -24,12 +24,9 @@ from .contract import (
 )
 from .gemm import ROWS
 
-FIELDS = ("source out n h w c out_h out_w k groups group_c group_k row_step column_step row_min column_min row_span "
-          "column_span out_row_step out_column_step tile_h tile_w down across parts phases phase_table bias in_place "
-          "grid_h grid_w strip_w relu bits bits_row bits_picture bits_position").split()
-(SOURCE, OUT, N, H, W, C, OUT_H, OUT_W, K, GROUPS, GROUP_C, GROUP_K, ROW_STEP, COLUMN_STEP, ROW_MIN, COLUMN_MIN, ROW_SPAN,
- COLUMN_SPAN, OUT_ROW_STEP, OUT_COLUMN_STEP, TILE_H, TILE_W, DOWN, ACROSS, PARTS, PHASES, PHASE_TABLE, BIAS, IN_PLACE,
- GRID_H, GRID_W, STRIP_W, RELU, BITS, BITS_ROW, BITS_PICTURE, BITS_POSITION) = range(len(FIELDS))
+(SOURCE, OUT, N, H, W, C, OUT_H, OUT_W, K, GROUPS, GROUP_C, GROUP_K, ROW_STEP, COLUMN_STEP, ROW_MIN, COLUMN_MIN,
+ ROW_SPAN, COLUMN_SPAN, OUT_ROW_STEP, OUT_COLUMN_STEP, TILE_H, TILE_W, DOWN, ACROSS, PARTS, PHASES, PHASE_TABLE,
+ BIAS, IN_PLACE, GRID_H, GRID_W, STRIP_W, RELU, BITS, BITS_ROW, BITS_PICTURE, BITS_POSITION) = range(37)
 (SEGMENTS, DEPTH, TABLE, PANELS, ROW_PHASE, COLUMN_PHASE) = range(6)
 PHASE_FIELDS = 6
 
@@ -77,7 +74,8 @@ def _tile_source(d, at, size, item, strip):
     if d[IN_PLACE]:
         return d[SOURCE] + ((n * d[H] + row0) * d[W] + column0) * d[C] * size
     rows = (min(d[TILE_H], d[GRID_H] - u0) - 1) * d[ROW_STEP] + d[ROW_SPAN]
-    fill_strip(at(d[SOURCE] + n * d[H] * d[W] * d[C] * size), at(strip), d[H], d[W], d[C], row0, column0, rows, d[STRIP_W])
+    fill_strip(at(d[SOURCE] + n * d[H] * d[W] * d[C] * size), at(strip), d[H], d[W], d[C], row0, column0, rows,
+               d[STRIP_W])
     return strip
 
 
@@ -90,7 +88,7 @@ def _positions(d, phase, v0):
 
 @helper
 def _finish(d, at, size, n, row, column, channel, y, y_row, count, channels):
-    """ReLU and, if asked for, its bits (as in decisions.py; float32 without groups) on `count` neighbouring positions."""
+    """ReLU and, if asked for, its bits (decisions.py; float32 without groups) on `count` neighbouring positions."""
     vectors = channels // v.LANES if size == 4 else 0
     for i in range(count):
         place = y + i * y_row
@@ -123,7 +121,8 @@ def _copy_columns(block, y, rows, columns, block_row, y_row):
 
 
 @inlined
-def _row_of_blocks(block, narrow, at, size, width, step, count, columns, a, a_row, phase, panel, bias, out, out_row, aside):
+def _row_of_blocks(block, narrow, at, size, width, step, count, columns, a, a_row, phase, panel, bias, out, out_row,
+                   aside):
     """`count` output positions side by side, `columns` <= width output channels; step: bytes of a row of the panel."""
     blocks = (count + ROWS - 1) // ROWS
     for i in range(blocks):
@@ -131,8 +130,8 @@ def _row_of_blocks(block, narrow, at, size, width, step, count, columns, a, a_ro
         rows = count * (i + 1) // blocks - begin
         c = out + begin * out_row
         target, target_row = (c, out_row) if columns == width else (aside, size * width)
-        block(narrow, rows, a + begin * a_row, a_row, size, phase[TABLE], phase[SEGMENTS], panel, step, phase[DEPTH], bias, 0,
-              target, target_row)
+        block(narrow, rows, a + begin * a_row, a_row, size, phase[TABLE], phase[SEGMENTS], panel, step, phase[DEPTH],
+              bias, 0, target, target_row)
         if columns < width:
             _copy_columns(at(aside), at(c), rows, columns, width, out_row // size)
 
@@ -234,8 +233,8 @@ def flat_float32(d, scratch, first, last):
                         break
                     source = strip + 4 * ((u - u0) * d[C] + g * d[GROUP_C]) * d[STRIP_W]
                     for j0 in range(0, positions, FLAT):
-                        flat_block(few, panel, 4, 4 * WIDE, phase[TABLE], phase[SEGMENTS], source + 4 * j0, 4 * d[STRIP_W],
-                                   phase[DEPTH], spread, 4 * FLAT, aside, 4 * FLAT)
+                        flat_block(few, panel, 4, 4 * WIDE, phase[TABLE], phase[SEGMENTS], source + 4 * j0,
+                                   4 * d[STRIP_W], phase[DEPTH], spread, 4 * FLAT, aside, 4 * FLAT)
                         column = (v0 + j0) * d[OUT_COLUMN_STEP] + phase[COLUMN_PHASE]
                         place = d[OUT] + 4 * (((n * d[OUT_H] + row) * d[OUT_W] + column) * d[K] + g * few)
                         out, out_row, count = float32_at(place), d[OUT_COLUMN_STEP] * d[K], min(FLAT, positions - j0)
@@ -270,22 +269,24 @@ def depthwise_float32(d, scratch, first, last):
                 source = a + 4 * (u - u0) * d[ROW_STEP] * d[STRIP_W] * channels
                 for i in range(0, positions, DEPTHWISE_ROWS):
                     for vector in range(vectors):
-                        c = 4 * min(vector * v.LANES, channels - v.LANES)      # the last one may overlap: the same numbers
-                        depthwise_block(min(DEPTHWISE_ROWS, positions - i), source + 4 * i * d[COLUMN_STEP] * channels + c,
-                                        4 * d[COLUMN_STEP] * channels, phase[TABLE], phase[SEGMENTS], phase[PANELS] + c,
-                                        d[BIAS] + c, out + i * out_row + c, out_row)
+                        c = 4 * min(vector * v.LANES, channels - v.LANES)   # the last may overlap: the same numbers
+                        depthwise_block(min(DEPTHWISE_ROWS, positions - i),
+                                        source + 4 * i * d[COLUMN_STEP] * channels + c,
+                                        4 * d[COLUMN_STEP] * channels, phase[TABLE], phase[SEGMENTS],
+                                        phase[PANELS] + c, d[BIAS] + c, out + i * out_row + c, out_row)
                 if d[RELU]:
                     _finish(d, float32_at, 4, n, row, column, 0, out, out_row, positions, channels)
 
 
 # ---------------------------------------------------------------------------------------------- packing of weights
 
-(WEIGHTS, PACKED, TAPS, TAP_TABLE, ROWS_PER_TAP, ROW_STRIDE, COLUMN_STRIDE, COLUMNS, PACK_PANELS, GROUP_STRIDE) = range(10)
+(WEIGHTS, PACKED, TAPS, TAP_TABLE, ROWS_PER_TAP, ROW_STRIDE, COLUMN_STRIDE, COLUMNS, PACK_PANELS,
+ GROUP_STRIDE) = range(10)
 
 
 @inlined
 def _pack(d, at, size, width, first, last):
-    """Items: (group, panel). packed[tap, row, column] = weights[tap offset + group, row and column strides], 0 beyond."""
+    """Items: (group, panel). packed[tap, row, column] = weights[tap offset + group, row and column strides], else 0."""
     taps = int64_at(d[TAP_TABLE])
     rows = d[ROWS_PER_TAP]
     for item in range(first, last):

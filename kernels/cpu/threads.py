@@ -6,8 +6,9 @@ GIL and `args` is an int64 array of sizes and addresses (a "descriptor"); any ca
 handed out in order to whoever is free, so no thread waits long for another. Which thread computes an item must not
 matter for its result: that is what makes results the same bits for any number of threads.
 
-The calling thread works too. Compiled kernels are handed over without the GIL (handover.py). A pool of our own instead of Numba's prange: one parallel region costs about as little,
-functions compile ten times faster, and several Python threads may call at once. After a fork the child starts its own.
+The calling thread works too. Compiled kernels are handed over without the GIL (handover.py). A pool of our own instead
+of Numba's prange: one parallel region costs about as little, functions compile ten times faster, and several Python
+threads may call at once. After a fork the child starts its own.
 """
 import contextlib
 import functools
@@ -15,8 +16,11 @@ import itertools
 import os
 import queue
 import threading
+import time
 
-from . import buffers
+import numpy as np
+
+from . import buffers, compile_cache
 
 _lock = threading.Lock()         # guards the settings, and the starting of workers
 _local = threading.local()       # .scratch: this thread's scratch memory; .working: it is inside a job
@@ -65,7 +69,8 @@ def _checked(n, who):
 # Of kernels, one caller at a time uses the slot (see handover.py); everything else goes through the inbox.
 _slot_lock = threading.Lock()
 _slot = None
-_WATCH = 4000                    # looks at the slot before a worker sleeps, about 0.2 ms
+_WATCH = 2000                    # looks at the slot before a worker sleeps, about 0.1 ms
+_HAND_OVER = True                # False: wake workers through the inbox for kernels too
 
 
 def _run_kernel(function, args, count, chunk, scratch, helpers):
@@ -101,7 +106,8 @@ def _attend():
     patience = _WATCH if get_threads() <= _cores else 1                     # no watching on a core others need
     size = 0
     while True:
-        size = max(size, getattr(_local, "scratch", None) and _local.scratch[1] or 0)
+        held = getattr(_local, "scratch", None)
+        size = max(size, held[1] if held else 0)
         h.attend(d, _scratch(size) if size else 0, size, patience)
         if not d[1]:
             return
@@ -172,10 +178,17 @@ def run(function, args, count, chunk=1, scratch=0):
         if count > 0:
             function(args, _scratch(scratch) if scratch else 0, 0, count)
         return
-    native = hasattr(function, "bound")
-    call = function.bound(args) if native else functools.partial(function, args)
     if len(_workers) < helpers:
         _start(helpers)
+    native = hasattr(function, "bound")
+    if native and _HAND_OVER and _slot_lock.acquire(blocking=False):
+        try:
+            if not _run_kernel(function, args, count, chunk, scratch, helpers):
+                raise RuntimeError("a kernel was stopped by an error inside")
+        finally:
+            _slot_lock.release()
+        return
+    call = function.bound(args) if native else functools.partial(function, args)
     task = _Task(call, native, count, chunk, scratch)
     for _ in range(helpers):
         _inbox.put(task)

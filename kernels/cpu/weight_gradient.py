@@ -1,9 +1,9 @@
 """The weight gradient of a convolution: dw[p,q] = sum over positions of x (as cell p,q sees it, C) times dy (K).
 
-For filter row p this is a matrix product with the positions as depth: the rows are (q, c), which lie side by side in a row
-of x, the columns are the outputs; both x and dy are read as they stand. The positions are cut into units of about
-DEPTH, small enough that a unit's x and dy stay in the nearest caches while all of dw passes over them. Where x is padded,
-a unit's part of it is copied into scratch memory with the zeros.
+For filter row p this is a matrix product with the positions as depth: the rows are (q, c), which lie side by side in
+a row of x, the columns are the outputs; both x and dy are read as they stand. The positions are cut into units of
+about DEPTH, small enough that a unit's x and dy stay in the nearest caches while all of dw passes over them. Where x
+is padded, a unit's part of it is copied into scratch memory with the zeros.
 
 Units are summed in order within a chunk, and chunks in order at the end. The chunks depend on the shapes alone, so the
 bits do not depend on threads. The same product of x with itself is the Gram matrix, and that of two plain matrices the
@@ -20,15 +20,13 @@ from .gemm import ROWS
 from .taps import fill_strip
 
 DEPTH = 256                         # positions per unit, about
-_LARGE = 1 << 20                    # bytes of dw from which on a unit is twice as deep, since dw passes by from further away
+_LARGE = 1 << 20                    # bytes of dw from which on it comes from further away: units are twice as deep
 _CHUNKS = 16                        # at most
 _PARTIAL_BYTES = 48 << 20           # for the chunks' own sums, at most (one chunk is always allowed)
 
-FIELDS = ("x dy partial n h w c oh ow k groups group_c group_k kh kw step_h step_w dilation_h dilation_w top left unit_h "
-          "unit_w down across units chunks parts in_place strip_w merged zeros padded_k tap_bytes panel_bytes row_bytes chunk_bytes unit_n").split()
-(X, DY, PARTIAL, N, H, W, C, OH, OW, K, GROUPS, GROUP_C, GROUP_K, KH, KW, STEP_H, STEP_W, DILATION_H, DILATION_W, TOP, LEFT,
- UNIT_H, UNIT_W, DOWN, ACROSS, UNITS, CHUNKS, PARTS, IN_PLACE, STRIP_W, MERGED, ZEROS, PADDED_K, TAP_BYTES, PANEL_BYTES,
- ROW_BYTES, CHUNK_BYTES, UNIT_N) = range(len(FIELDS))
+(X, DY, PARTIAL, N, H, W, C, OH, OW, K, GROUPS, GROUP_C, GROUP_K, KH, KW, STEP_H, STEP_W, DILATION_H, DILATION_W,
+ TOP, LEFT, UNIT_H, UNIT_W, DOWN, ACROSS, UNITS, CHUNKS, PARTS, IN_PLACE, STRIP_W, MERGED, ZEROS, PADDED_K,
+ TAP_BYTES, PANEL_BYTES, ROW_BYTES, CHUNK_BYTES, UNIT_N) = range(38)
 
 
 @inlined
@@ -39,8 +37,8 @@ def _panel(block, narrow, size, a, a_step, table, segments, b, b_step, depth, ro
         begin = rows * i // blocks
         place = c + begin * c_row
         start, start_row = (zeros, 0) if first else (place, c_row)
-        block(narrow, rows * (i + 1) // blocks - begin, a + size * begin, size, a_step, table, segments, b, b_step, depth, start,
-              start_row, place, c_row)
+        block(narrow, rows * (i + 1) // blocks - begin, a + size * begin, size, a_step, table, segments, b, b_step,
+              depth, start, start_row, place, c_row)
 
 
 @inlined
@@ -60,8 +58,8 @@ def _unit(d, at, size, width, narrow_width, block, unit, first, part, partial, s
         a, a_picture = strip, rows * d[STRIP_W] * d[C] * size
         copy += pictures * a_picture
         for i in range(pictures):
-            fill_strip(at(d[X] + (n + i) * d[H] * d[W] * d[C] * size), at(strip + i * a_picture), d[H], d[W], d[C], row0,
-                       column0, rows, d[STRIP_W])
+            fill_strip(at(d[X] + (n + i) * d[H] * d[W] * d[C] * size), at(strip + i * a_picture), d[H], d[W], d[C],
+                       row0, column0, rows, d[STRIP_W])
     b, b_step = d[DY] + ((n * d[OH] + i0) * d[OW] + j0) * d[K] * size, d[K] * size
     b_row, b_picture = d[OW] * d[K] * size, d[OH] * d[OW] * d[K] * size
     if d[PADDED_K] != d[K]:         # whole vectors of dy are read: bring the last ones inside the scratch memory
@@ -91,8 +89,8 @@ def _unit(d, at, size, width, narrow_width, block, unit, first, part, partial, s
                 source = a + (cell + g * d[GROUP_C]) * size
                 k = (g * d[GROUP_K] + panel * width) * size
                 narrow = d[GROUP_K] - panel * width <= narrow_width
-                _panel(block, narrow, size, source, d[STEP_W] * d[C] * size, table, segments, b + k, b_step, depth, rows, c,
-                       d[ROW_BYTES], d[ZEROS], first)
+                _panel(block, narrow, size, source, d[STEP_W] * d[C] * size, table, segments, b + k, b_step, depth,
+                       rows, c, d[ROW_BYTES], d[ZEROS], first)
 
 
 @inlined
@@ -198,7 +196,7 @@ def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
     (N, H, W, C), (_, OH, OW, K), (kh, kw) = x.shape, dy.shape, w_shape[:2]
     size, single = x.itemsize, x.dtype == np.float32
     width = WIDE if single else DOUBLE_WIDE
-    depthwise = C == K == groups
+    depthwise = groups == C and groups == K
     most = DEPTH if out.nbytes < _LARGE else 2 * DEPTH
     unit_w = OW if OW <= 2 * most else most
     unit_h = min(OH, max(1, most // unit_w))
@@ -258,8 +256,9 @@ def conv2d_backward_weight(dy, x, w_shape, stride, pad, dilation, groups, precis
 def linear_backward_weight(dy, x):
     """dw[c,k] = sum over n of x[n,c] dy[n,k]."""
     (N, C), K = x.shape, dy.shape[1]
-    return conv2d_backward_weight(dy.reshape(1, 1, N, K), x.reshape(1, 1, N, C), (1, 1, C, K), (1, 1), (0, 0, 0, 0), (1, 1),
-                                  1).reshape(C, K)
+    dw = conv2d_backward_weight(dy.reshape(1, 1, N, K), x.reshape(1, 1, N, C), (1, 1, C, K), (1, 1), (0, 0, 0, 0),
+                                (1, 1), 1)
+    return dw.reshape(C, K)
 
 
 def gram(x):
