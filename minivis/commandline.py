@@ -48,6 +48,7 @@ def _run(argv):
     try:
         function = (techniques if name in techniques.TECHNIQUES else commands).load(name)
         parser = parser_for(name, function)
+        rest = getattr(function, "translate", list)(rest)       # words that people know from another program
         arguments = parser.parse_args(rest)
         return Job(name, function, arguments).run()
     except SystemExit as exit:      # argparse has said what it had to say

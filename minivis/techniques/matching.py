@@ -186,13 +186,16 @@ def sizes_up_to(size, scales, step=1):
     """[(H, W)] of `scales` sizes, each sqrt(2) times the one before, the last of them `size`; multiples of step."""
     if scales < 1:
         raise MinivisError(f"scales {scales} must be at least 1")
-    found = []
-    for k in range(scales - 1, -1, -1):
-        found.append(tuple(max(step, round(n / 2 ** (k / 2) / step) * step) for n in size))
-    if min(found[0]) < 32 and scales > 1:
+    found = [tuple(max(step, round(n / 2 ** (k / 2) / step) * step) for n in size) for k in reversed(range(scales))]
+    if scales > most_scales(size):
         raise MinivisError(f"scales {scales}: the smallest size would be {found[0][1]} x {found[0][0]} pixels; "
                            "take fewer")
     return found
+
+
+def most_scales(size):
+    """How many sizes there may be for the smallest to have at least 32 pixels on its shorter side."""
+    return max(1, int(2 * np.log2(min(size) / 32) + 1 + 1e-9)) if min(size) > 32 else 1
 
 
 def shared(steps, count):

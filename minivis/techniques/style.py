@@ -13,6 +13,7 @@ from .matching import (
     Painter,
     Planner,
     default_layers,
+    most_scales,
     named,
     optimizer_of,
     paint,
@@ -21,7 +22,7 @@ from .matching import (
     shared,
     sizes_up_to,
 )
-from .style_options import PRESETS, check, settings, weights_of
+from .style_options import PRESETS, check, settings, translated, weights_of
 from .synthesis import to_uint8
 
 
@@ -83,6 +84,8 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
     sources = Sources(_dressed(styles, full, colours), shares, masks, style_masks, style_scale, blend)
     task = Task(Painter(net, pool), full, sources, contents, wanted, weights, scale, gram,
                 Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile), seed)
+    if scales is None:
+        o["scales"] = min(o["scales"], most_scales(full.shape[:2]))
     sizes = sizes_up_to(full.shape[:2], o["scales"])
     if init == "noise":
         start = task.painter.noise(sizes[0], seed, noise)
@@ -101,6 +104,9 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
                           blend_weights=shares, blend=blend, masks=masks, style_masks=style_masks,
                           style_scale=style_scale, init=init, init_picture=init_picture, noise=noise, pool=pool,
                           colours=colours, used=task.planner.used()))
+
+
+style.translate = translated        # the command line takes neural-style's options too
 
 
 def _dressed(styles, content, colours):

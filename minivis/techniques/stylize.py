@@ -15,7 +15,7 @@ from .synthesis import to_uint8
 
 
 def stylize(net: Network, picture: Picture, *, size: int | None = None, strength: float = 1.0,
-            colours: Literal["style", "luminance"] = "style", output: Literal["levels", "network"] = "levels",
+            colours: Literal["style", "luminance"] = "style", units: Literal["levels", "network"] = "levels",
             memory=None) -> Synthesis:
     """Fast style transfer: the picture redrawn by a feed-forward network, in one pass.
 
@@ -29,7 +29,7 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
     size      longest side in pixels; none means the picture's own
     strength  1 is the network's picture, 0 the given one, between them a mixture
     colours   the style's, or the picture's own with the new luminance
-    output    what the network gives: grey levels from 0 to 255 in RGB, or its own input's units and channel order
+    units     of what the network gives: grey levels from 0 to 255 in RGB, or its own input's units and channel order
     """
     _check_makes_pictures(net)
     if not 0 <= strength <= 1:
@@ -46,7 +46,7 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
     x = Tensor(net.preprocessing.normalize(shown, net.dtype)[None])
     x = _continued(x, -H % step, -W % step)
     made = net(x, layers=[net.output_layer])[net.output_layer].numpy()[0, :H, :W].astype(np.float64)
-    if output == "network":
+    if units == "network":
         made = net.preprocessing.to_picture01(made) * 255
     if made.shape != shown.shape:
         raise MinivisError(f"network {net.name} makes {made.shape} of a picture {shown.shape}: it changes the size, so "
@@ -58,7 +58,7 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
         levels = with_colours_of(levels, shown)
     return Synthesis(to_uint8(levels)[None], levels[None], original=shown, target=f"the style of {net.name}",
                      numbers={"size": [H, W]},
-                     recipe=recipe(stylize, net, size=size, strength=strength, colours=colours, output=output))
+                     recipe=recipe(stylize, net, size=size, strength=strength, colours=colours, units=units))
 
 
 def _check_makes_pictures(net):

@@ -61,7 +61,7 @@ def test_a_networks_own_units_become_grey_levels():
     net = Network(table, {}, name="identity", precision="float64", preprocessing={
         "channels": "BGR", "range": 1, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]})
     given = picture(6, 8)
-    assert np.array_equal(stylize(net, given, output="network").pictures[0], given)
+    assert np.array_equal(stylize(net, given, units="network").pictures[0], given)
 
 
 def test_what_is_no_style_network_and_what_does_not_fit_is_one_clear_error(net, conv_net):

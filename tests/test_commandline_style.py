@@ -1,0 +1,104 @@
+"""Texture and style through the command line: pictures in, pictures with their recipe out, in our words and others'."""
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivis import commandline
+from minivis.checkpoints.minivis_hdf5 import write as save_network
+from minivis.layers import Layer
+from minivis.loading import random_weights
+from minivis.network import Network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """net.h5 to compare pictures by, style.h5 that redraws them, a.png and b.png of different sizes, mask.png."""
+    path, random = tmp_path_factory.mktemp("inputs"), np.random.RandomState(0)
+    for name, layers in {
+        "net": [Layer("conv1", "conv", filters=4, kernel=3, pad=1), Layer("relu1", "relu"),
+                Layer("pool1", "max_pool", kernel=2), Layer("conv2", "conv", filters=5, kernel=3, pad=1),
+                Layer("relu2", "relu")],
+        "style": [Layer("down", "conv", filters=4, kernel=3, stride=2, pad="same"), Layer("tanh", "tanh"),
+                  Layer("up", "conv_transpose", filters=3, kernel=3, stride=2, pad="same"),
+                  Layer("levels", "scale", factor=60.0, offset=127.0)],
+    }.items():
+        table = [Layer("input", "input", shape=[None, None, 3]), *layers]
+        save_network(Network(table, random_weights(table), name=name, preprocessing={
+            "channels": "RGB", "range": 255, "mean": [127.5] * 3, "std": [60.0] * 3}), path / f"{name}.h5")
+    for name, shape in {"a": (30, 40), "b": (45, 33)}.items():
+        Image.fromarray(random.randint(0, 256, (*shape, 3)).astype(np.uint8)).save(path / f"{name}.png")
+    Image.fromarray(np.repeat([[0], [255]], 20, 0).repeat(40, 1).astype(np.uint8)).save(path / "mask.png")
+    return path
+
+
+def run(folder, words, network, *more):
+    return commandline.main([*[str(folder / w[1:]) if w.startswith("@") else w for w in words.split()],
+                             "--network", str(folder / f"{network}.h5"), *map(str, more)])
+
+
+def recipe_of(path):
+    with Image.open(path) as image:
+        return json.loads(image.text["minivis"]), image.size
+
+
+@pytest.mark.parametrize("words", [
+    "style @a.png --styles @b.png --size 48 --steps 3 --scales 1",
+    "style @a.png --styles @a.png @b.png --blend-weights 1 3 --blend losses --preset draft --size 40 --steps 2 "
+    "--optimizer adam --init noise --seed 4 --colours match --style-layers relu1=1,conv2=0.5 --memory 500MB",
+    "style @a.png --styles @b.png --masks @mask.png --size 40 --steps 2 --scales 1 --tile 16 --init picture "
+    "--init-picture @b.png",
+    "texture @a.png --height 50 --width 70 --steps 3 --no-histogram",
+    "texture @a.png --tileable --steps 2 --scales 2 --height 80 --layers relu2 --scale paper",
+])
+def test_a_picture_with_its_recipe_comes_out(folder, tmp_path, capsys, words):
+    out, raw, figure = (tmp_path / name for name in ("out.png", "out.npz", "figure.png"))
+    assert run(folder, words, "net", "-o", out, "--raw", raw, "--figure", figure, "--json") == 0
+    row, = json.loads(capsys.readouterr().out)
+    recipe, size = recipe_of(out)
+    assert row["technique"] == recipe["technique"] == words.split()[0] and row["steps"] >= 2
+    assert size == tuple(row["size"][::-1]) and recipe["network"]["weights"]
+    with np.load(raw) as arrays:
+        assert arrays["pictures"].shape == (1, *row["size"], 3) and np.isfinite(arrays["history loss"]).all()
+    with Image.open(figure) as image:
+        assert min(image.size) > 100
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.png", "out.npz", "out.png"]
+
+
+def test_stylize_takes_many_pictures_of_any_size_and_only_a_network(folder, tmp_path):
+    out = tmp_path / "made"
+    assert run(folder, "stylize @a.png @b.png", "style", "-o", out, "-q") == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.stylize.png", "b.stylize.png"]
+    for name, size in {"a": (40, 30), "b": (33, 45)}.items():
+        recipe, found = recipe_of(out / f"{name}.stylize.png")
+        assert found == size and recipe["network"]["name"] == "style"
+
+
+def test_neural_styles_command_line_does_the_same(folder, tmp_path):
+    ours, theirs = tmp_path / "ours.png", tmp_path / "theirs.png"
+    assert run(folder, "style @a.png --styles @b.png --size 40 --steps 4 --style-weight 7", "net", "-o", ours, "-q",
+               "--device", "cpu") == 0
+    a, b = folder / "a.png", folder / "b.png"
+    words = (f"style -content_image {a} -style_image {b} -image_size 40 -num_iterations 4 -style_weight 7 -gpu -1 "
+             f"-print_iter 50 -model_file {folder / 'net.h5'} -output_image {theirs} -q")
+    assert commandline.main(words.split()) == 0
+    assert recipe_of(ours) == recipe_of(theirs)
+    assert np.array_equal(np.asarray(Image.open(ours)), np.asarray(Image.open(theirs)))
+
+
+@pytest.mark.parametrize("words, network, message", [
+    ("style @a.png", "net", "--styles"),
+    ("style @a.png --styles @none.png", "net", "there is no file"),
+    ("stylize @a.png", "net", "makes no pictures"),
+    ("style @a.png --styles @b.png --style-layers relu7", "net", "no layer 'relu7'"),
+    ("style -content_image", "net", "needs a value"),
+])
+def test_a_mistake_is_one_line(folder, tmp_path, capsys, words, network, message):
+    if words.endswith("_image"):
+        status = commandline.main([*words.split()])
+    else:
+        status = run(folder, words, network, "-o", tmp_path / "x.png")
+    error = capsys.readouterr().err
+    assert status in (1, 2) and message in error and len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
