@@ -196,9 +196,9 @@ def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
     (N, H, W, C), (_, OH, OW, K), (kh, kw) = x.shape, dy.shape, w_shape[:2]
     size, single = x.itemsize, x.dtype == np.float32
     width = WIDE if single else DOUBLE_WIDE
-    depthwise = groups == C and groups == K
+    depthwise = {C, K} == {groups}
     most = DEPTH if out.nbytes < _LARGE else 2 * DEPTH
-    unit_w = OW if OW <= 2 * most else most
+    unit_w = OW if 2 * most >= OW else most
     unit_h = min(OH, max(1, most // unit_w))
     unit_n = 1 if depthwise or OH * OW > most // 2 else min(N, most // (OH * OW))
     down, across = -(-OH // unit_h), -(-OW // unit_w)
