@@ -66,6 +66,7 @@ TECHNIQUES = {
     "guided_gradcam": Entry("E", "guided backprop where Grad-CAM says the class is"),
     "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
                        {"what": ["130"], "steps": 48}),
+    "invert": Entry("F", "from a layer's activations back to a picture: what the layer has kept", {"steps": 10}),
     "fool": Entry("G", "the picture, changed a little until the network takes it for a class you name",
                   {"target": "130"}),
     "fgsm": Entry("G", "one step along the sign of the gradient"),

@@ -1,0 +1,123 @@
+"""Feature inversion: pictures that look the same to a layer, and so what the layer has kept and forgotten."""
+from typing import Literal
+
+import numpy as np
+
+from .. import kernels, ops
+from ..errors import MinivisError
+from ..monitor import SilentMonitor
+from ..optimize import Point, Run, host
+from ..options import Layer, Network, Picture
+from ..parameterize import parameterization as make_parameterization
+from ..priors.regularizers import in_turn, power_norm
+from ..results import Synthesis
+from ..tensor import Tensor, gradient
+from .common import recipe
+from .synthesis import follow, optimizer_of, stacked, to_uint8
+
+
+def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None, steps: int = 200,
+           tv: float = 1e-7, alpha: float = 6.0, alpha_weight: float = 0.0,
+           parameterization: Literal["pixels", "fourier"] = "fourier",
+           optimizer: Literal["adam", "lbfgs", "sgd"] = "adam", rate: float | None = None, noise: float | None = None,
+           seed=0, monitor=None) -> Synthesis:
+    """From each layer's activations alone, a picture that gives the same activations: a row through the network.
+
+    x* = argmin |f(x) - f(x0)|^2 / |f(x0)|^2 + tv TV(x) + alpha_weight |x|_alpha^alpha, from noise. Mahendran and
+    Vedaldi 2015, arXiv:1412.0035. What the row loses on its way up, the layers have thrown away.
+
+    pictures (layers, H, W, 3). The relative error |f(x*) - f(x0)| / |f(x0)| and the PSNR against the picture are
+    measured on the rounded 8-bit pictures.
+
+    layers        which layers; none means six of them, from the first to the last with positions
+    steps         steps for each layer
+    tv            penalty for the squared differences of neighbours, in grey levels, divided by the number of values
+    alpha         power of the norm that keeps colours small
+    alpha_weight  its penalty, divided by the number of values
+    parameterization   what is optimised: pixels, or Fourier coefficients in decorrelated colours
+    optimizer     Adam, L-BFGS or gradient descent with momentum 0.9
+    rate          size of a step; none means 0.05 for Adam, 1 for L-BFGS
+    noise         size of the first picture's noise: grey levels (pixels), or of coefficients (fourier)
+    """
+    monitor = monitor or SilentMonitor()
+    seen = net.see(picture)
+    names = [net.layer_name(name) for name in layers] if layers else default_layers(net)
+    wanted = codes(net, seen.picture, names)
+    settings = {"tv": tv, "alpha": alpha, "alpha_weight": alpha_weight, "parameterization": parameterization,
+                "optimizer": optimizer, "rate": rate or (1.0 if optimizer == "lbfgs" else 0.05), "steps": steps,
+                "noise": (10.0 if parameterization == "pixels" else 0.01) if noise is None else noise}
+    saved = monitor.load() or {"levels": [], "histories": [], "run": None}
+    found, histories, inner = [np.asarray(a) for a in saved["levels"]], list(saved["histories"]), saved["run"]
+    finished = True
+    for n, name in enumerate(names[len(found):], len(found)):
+        run, p = reconstruction(net, name, wanted[name], seen.picture.shape[:2], seed=seed, start=inner, **settings)
+        inner = None
+        finished = follow(run, monitor, lambda z, p=p: to_uint8(p.levels(z)[0]), before=n * steps,
+                          total=steps * len(names), wrap=lambda state: {"levels": found, "histories": histories,
+                                                                        "run": state})
+        found.append(p.levels(run.best)[0])
+        histories.append({key: rows[:, 0] for key, rows in stacked(run.history).items()})
+        if not finished:
+            break
+    pictures = to_uint8(np.stack(found))
+    rows = [{"layer": name, **quality(net, name, wanted[name], seen.picture, got)}
+            for name, got in zip(names, pictures)]
+    captions = [f"{r['layer']}: relative error {r['error']:.3f}, PSNR {r['psnr']:.1f} dB." for r in rows]
+    history = {f"{name} loss": h["loss"][:, None] for name, h in zip(names, histories)}
+    return Synthesis(pictures, np.stack(found), history, pictures, pictures, target="the activations of each layer",
+                     original=seen.picture, captions=captions, numbers={"layers": rows},
+                     notes=[] if finished else ["The run was stopped; layers above are missing."],
+                     recipe=recipe(invert, net, seed, layers=names, **settings))
+
+
+def default_layers(net):
+    """Six layers with positions, from the first ReLU or concat (or convolution, if there is none) to the last."""
+    names = [layer.name for layer in net.table if layer.kind in ("relu", "concat") and net.rank(layer.name) == 3]
+    names = [name for name in names if not name.endswith(("squeeze_relu", "expand1_relu", "expand3_relu"))] or names
+    names = names or [layer.name for layer in net.table if layer.kind == "conv"]
+    if not names:
+        raise MinivisError(f"network {net.name} has no layer with positions to invert; name one with --layers")
+    at = np.unique(np.linspace(0, len(names) - 1, 6).round().astype(int))
+    return [names[i] for i in at]
+
+
+def codes(net, picture, names):
+    """{layer: activations (1, ...)} of a uint8 picture of the network's size."""
+    values = net(Tensor(net.preprocessing.normalize(picture, net.dtype)[None]), layers=list(names))
+    return {name: values[name].data for name in names}
+
+
+def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, parameterization, optimizer, rate, noise,
+                   seed=0, start=None):
+    """(Run, parameterisation) that looks for a picture of `size` whose activations at `layer` are `code` (1, ...): all
+    that is left of the picture, so a stored code will do."""
+    p = make_parameterization(parameterization, net, size)
+    energy, count = float((code.astype("float64") ** 2).sum()), 3 * size[0] * size[1]
+    if not energy > 0:
+        raise MinivisError(f"invert: all activations of {layer} are zero, so nothing can be found from them")
+
+    def evaluate(z, i):
+        t = Tensor(z, needs_grad=True)
+        levels = p(t)
+        d = net(p.units.of(levels), layers=[layer])[layer] - code
+        match = ops.sum(ops.square(d), tuple(range(1, d.ndim))) * (1 / energy)
+        loss, terms = match, {"match": host(match.data).astype(np.float64)}
+        for name, weight, f in (("tv", tv, ops.total_variation),
+                                ("alpha", alpha_weight, lambda v: power_norm(v, alpha))):
+            if weight:
+                term = f(levels) * (weight / count)
+                loss, terms[name] = loss + term, host(term.data).astype(np.float64)
+        return Point(host(loss.data).astype(np.float64), gradient(loss, t), terms)
+    run = Run(evaluate, p.start(seed, noise), optimizer_of(optimizer, rate, momentum=0.9), steps,
+              after=in_turn([lambda z, point, i: p.clip(z)]), start=start)
+    return run, p
+
+
+def quality(net, layer, code, picture, found):
+    """{error: |f(found) - code| / |code|, psnr: in dB against the picture} of a uint8 picture."""
+    got = codes(net, found, [layer])[layer]
+    xp = kernels.xp(got)
+    norm = float(xp.sqrt((code.astype("float64") ** 2).sum()))
+    mse = float(((found.astype(np.float64) - picture) ** 2).mean())
+    return {"error": float(xp.sqrt(((got.astype("float64") - code) ** 2).sum())) / norm,
+            "psnr": float(10 * np.log10(255 ** 2 / mse)) if mse else float("inf")}
