@@ -11,7 +11,6 @@ from .. import reference
 from ..reference import (  # noqa: F401
     avg_pool_backward,
     avg_pool_forward,
-    axis_matmul,
     deconv_relu_backward,
     gram,
     lrn_backward,
@@ -95,6 +94,13 @@ def max_pool_backward(dy, switches, x_shape, size, stride, pad, ceil):
     return reference.max_pool_backward(dy, switches, x_shape, size, stride, pad, ceil)
 
 
+def axis_matmul(x, m, axis):
+    """Apply a matrix along the rows (axis 1) or columns (axis 2): y[n,i,w,c] = sum over h of m[i,h] x[n,h,w,c]."""
+    if m.ndim != 2 or axis not in (1, 2) or m.shape[1] != x.shape[axis]:
+        raise ValueError(f"axis_matmul: a matrix {m.shape} does not fit axis {axis} of x {x.shape}")
+    return reference.axis_matmul(x, m, axis)
+
+
 def relu_forward(x):
     """-> max(x, 0), and the mask of x > 0: one bit per number."""
     return np.maximum(x, 0), np.packbits(x > 0, bitorder="little")
@@ -112,7 +118,11 @@ def guided_relu_backward(dy, mask):
 
 def unpack_mask(mask, shape):
     """The mask as a boolean array of the given shape."""
-    return np.unpackbits(mask, count=int(np.prod(shape)), bitorder="little").astype(bool).reshape(shape)
+    count = int(np.prod(shape))
+    if mask.size != (count + 7) // 8:
+        raise ValueError(f"unpack_mask: {count} numbers, but a mask of {mask.size} bytes; give the mask of the same "
+                         "forward pass")
+    return np.unpackbits(mask, count=count, bitorder="little").astype(bool).reshape(shape)
 
 
 def unpack_switch(switches, y_shape):

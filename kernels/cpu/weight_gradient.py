@@ -198,9 +198,10 @@ def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
     width = WIDE if single else DOUBLE_WIDE
     depthwise = {C, K} == {groups}
     most = DEPTH if out.nbytes < _LARGE else 2 * DEPTH
-    unit_w = OW if 2 * most >= OW else most
+    unit_w = min(OW, most) if OW // 2 >= most else OW
     unit_h = min(OH, max(1, most // unit_w))
-    unit_n = 1 if depthwise or OH * OW > most // 2 else min(N, most // (OH * OW))
+    positions = OH * OW
+    unit_n = 1 if depthwise or positions > most // 2 else min(N, most // positions)
     down, across = -(-OH // unit_h), -(-OW // unit_w)
     units = -(-N // unit_n) * down * across
     merged = groups == 1 and dilation[1] == 1
