@@ -198,7 +198,7 @@ def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
     width = WIDE if single else DOUBLE_WIDE
     depthwise = {C, K} == {groups}
     most = DEPTH if out.nbytes < _LARGE else 2 * DEPTH
-    unit_w = min(OW, most) if OW // 2 >= most else OW
+    unit_w = min(OW, most) if most <= OW // 2 else OW
     unit_h = min(OH, max(1, most // unit_w))
     positions = OH * OW
     unit_n = 1 if depthwise or positions > most // 2 else min(N, most // positions)
