@@ -103,7 +103,7 @@ def _forward(x, y, plan, keep):
 
 
 def _backward(dy, dx, plan, kept, rules):
-    """Fill dx. From stage to stage `dy` has been through the rule of the ReLU at the end of the stage it is handed to."""
+    """Fill dx. The `dy` that a stage is handed has been through the rule of the ReLU at the end of that stage."""
     arenas = _Arenas(plan)
     spread = False                          # dy has the size before the stage's pooling
     try:
@@ -156,7 +156,7 @@ def _own_rule(rule, dy, stage, decisions):
 
 def forward_singly(x, steps, weights, keep, precision="float32", memory=None, cache=None):
     """float64, chains without a convolution, and where nothing can be compiled: the set's single kernels in turn."""
-    from .. import cpu      # here, since that module imports this one
+    from .. import cpu  # here, since that module imports this one
     saved = []
     for step, weight in zip(steps, weights):
         shape, note = x.shape, None

@@ -14,7 +14,8 @@ def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
     _check_channels("conv2d_forward: x", x.shape, x.shape[3], w.shape, w.shape[2])
     y = np.empty((x.shape[0], *out, w.shape[3]), np.float32)
     if how is choice.PICTURE:
-        direct.forward(np.ascontiguousarray(x), w.shape, direct.pack_forward(w), direct.pack_bias(b, w.shape[3]), y, stride, pad)
+        direct.forward(np.ascontiguousarray(x), w.shape, direct.pack_forward(w), direct.pack_bias(b, w.shape[3]), y,
+                       stride, pad)
         return y
     winograd.convolve(np.ascontiguousarray(x), winograd.padded(w), y, how.tile, (pad[0], pad[2]),
                       None if b is None else winograd.pad_bias(b))

@@ -1,4 +1,4 @@
-"""Checks of what kernels cannot check: MINIVIS_DEBUG=1 makes every call prove that its addresses stay inside its arrays.
+"""Checks of what kernels cannot check: with MINIVIS_DEBUG=1 every call proves that its addresses stay in its arrays.
 
 Kernels work on bare addresses. A wrong size would read or overwrite other memory and go unnoticed, or crash. With the
 switch on, each description of work is compared with the arrays it was made from before a kernel runs.
@@ -27,7 +27,18 @@ def check_winograd(d, x, w, y, m, bias, decisions, unpool):
     """The description of a Winograd convolution against its arrays."""
     if not ON:
         return
-    from .winograd import MASK, POOL, POOL_MASK, RELU, FINISH, PAD_LEFT, PAD_TOP, TILE_COLUMNS, TILE_ROWS, TURNED
+    from .winograd_jobs import (
+        FINISH,
+        MASK,
+        PAD_LEFT,
+        PAD_TOP,
+        POOL,
+        POOL_MASK,
+        RELU,
+        TILE_COLUMNS,
+        TILE_ROWS,
+        TURNED,
+    )
     check_array("x", x)
     check_array("y", y)
     check_array("bias", bias)

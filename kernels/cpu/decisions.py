@@ -59,8 +59,8 @@ class Decisions:
 
     def _run(self, job, source, target, rule):
         N, H, W, K = self.shape
-        d = np.array([address(source), address(target), self.address, H, W, K, self.rows, self.columns, self.bytes, rule],
-                     np.int64)
+        d = np.array([address(source), address(target), self.address, H, W, K, self.rows, self.columns, self.bytes,
+                      rule], np.int64)
         threads.run(job, d, N * H, max(1, (1 << 15) // (W * K)), 2 * 4 * (K + v.LANES))
 
 

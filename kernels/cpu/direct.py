@@ -1,8 +1,8 @@
 """Convolutions from few channels: the first layer of a network, which reads a picture, and the gradient back to it.
 
-Forward: the 3 channels of a pixel would fill a vector badly, but a filter sees kh*kw*C numbers, of which each filter row's
-kw*C lie side by side. They are copied together, one row of numbers per output position, and multiplied by the weights as
-they stand, (kh*kw*C, K), with bias, ReLU and the mask's bits while the result is in the cache.
+Forward: the 3 channels of a pixel would fill a vector badly, but a filter sees kh*kw*C numbers, of which each filter
+row's kw*C lie side by side. They are copied together, one row of numbers per output position, and multiplied by the
+weights as they stand, (kh*kw*C, K), with bias, ReLU and the mask's bits while the result is in the cache.
 
 Gradient: one product gives every position's share for each of its kh*kw*C inputs; every input then collects its shares
 in the order (filter row, filter column), in strips of rows so that the shares stay in the cache.
@@ -98,7 +98,8 @@ def forward_rows(d, scratch, first, last):
                 continue
             for i in range(count):
                 if d[RELU]:
-                    _finish(patch + i * whole * SIZE, bits + i * d[BITS_BYTES], (d[K] + v.LANES - 1) // v.LANES * v.LANES)
+                    vectors = (d[K] + v.LANES - 1) // v.LANES
+                    _finish(patch + i * whole * SIZE, bits + i * d[BITS_BYTES], vectors * v.LANES)
                 v.copy(y + i * d[K] * SIZE, patch + i * whole * SIZE, d[K] * SIZE)
 
 
@@ -110,7 +111,7 @@ _FOUR = ir.VectorType(ir.FloatType(), PICTURE_CHANNELS)
 
 @v.emit(9)
 def _collect_fast(b, dx, shares, p_step, p_count, q_step, q_count, pixels, dx_step, step):
-    """dx[i] = sum over p, q of shares[p, q][i] for `pixels` positions, in fours (up to 3 are computed in vain at the end).
+    """dx[i] = sum over p, q of shares[p, q][i] for `pixels` positions, a multiple of four.
 
     A pixel is one short vector; where it has fewer numbers, the next pixel overwrites the rest. Distances in bytes.
     """
@@ -237,7 +238,8 @@ def forward(x, w_shape, panels, bias, y, stride, pad, decisions=None):
         d[[RELU, BITS, BITS_ROWS, BITS_COLUMNS, BITS_BYTES]] = (1, decisions.address, decisions.rows, decisions.columns,
                                                                 decisions.bytes)
     depth = int(np.prod(w_shape[:3]))
-    threads.run(forward_rows, d, y.shape[0] * y.shape[1], 2, SIZE * CHUNK * (depth + _up(w_shape[3], PANEL)) + v.REGISTER)
+    scratch = SIZE * CHUNK * (depth + _up(w_shape[3], PANEL)) + v.REGISTER
+    threads.run(forward_rows, d, y.shape[0] * y.shape[1], 2, scratch)
 
 
 def backward_input(dy, w_shape, panels, dx, stride, pad):

@@ -12,7 +12,6 @@ from .. import reference
 from . import choice, direct, general, pooling, winograd
 from .decisions import RULES, Decisions
 
-
 _PACKED_BYTES = 16 << 20    # weights up to here are kept packed for direct convolution, larger ones packed at each call
 
 
@@ -46,7 +45,7 @@ class WinogradStage:
 
     def spread(self, dy, kept):
         """The pooled gradient and the flags brought to the cells: what a rule of the user's own is applied to."""
-        where = dict(size=(2, 2), stride=(2, 2), pad=(0, 0, 0, 0), ceil=False)
+        where = {"size": (2, 2), "stride": (2, 2), "pad": (0, 0, 0, 0), "ceil": False}
         cells = kept.cells().astype(np.int64)
         flags = reference.max_pool_backward(kept.positive().astype(np.float32), cells, self.full, **where)
         return reference.max_pool_backward(dy, cells, self.full, **where), flags > 0
@@ -218,8 +217,8 @@ def _fits_pool(steps, i):
 
 def _check(shape, w, step):
     if shape[3] != w.shape[2] * step.settings["groups"]:
-        raise ValueError(f"chain_forward: {shape[3]} channels meet a convolution with weights {tuple(w.shape)} that wants "
-                         f"{w.shape[2] * step.settings['groups']}")
+        raise ValueError(f"chain_forward: {shape[3]} channels meet a convolution with weights {tuple(w.shape)} that "
+                         f"wants {w.shape[2] * step.settings['groups']}")
 
 
 def _kept(shared, w, purpose, make):

@@ -54,7 +54,7 @@ def emit(arguments):
     """Decorator: `body(b, *values)` writes the code with the builder b -> a function of so many ints, for kernels."""
     def decorate(body):
         def define(typing_context, *args):
-            from numba import types    # here, so that a process with all kernels on disk does not import Numba
+            from numba import types  # here, so that a process with all kernels on disk does not import Numba
 
             def generate(context, builder, signature, values):
                 values = [context.cast(builder, v, t, types.intp) for v, t in zip(values, args)]
@@ -105,7 +105,8 @@ def load_bytes(b, address):
 
 def store_bytes(b, integers, address):
     """The low byte of each lane."""
-    b.store(b.trunc(integers, ir.VectorType(I8, LANES)), b.inttoptr(address, ir.VectorType(I8, LANES).as_pointer()), align=1)
+    kind = ir.VectorType(I8, LANES)
+    b.store(b.trunc(integers, kind), b.inttoptr(address, kind.as_pointer()), align=1)
 
 
 def bytes_constant(value):
@@ -163,8 +164,9 @@ def relu(b, x, number=FLOAT32):
 
 
 def rule(b, dy, passes, which):
-    """dy through a ReLU backwards; `passes`: where x > 0. which 0 plain: where x > 0; 1 guided (Springenberg et al. 2015):
-    where x > 0 and dy > 0; 2 deconv (Zeiler and Fergus 2014): where dy > 0. `which` is known at run time only."""
+    """dy through a ReLU backwards; `passes`: where x > 0. `which`, known at run time only, is
+    0 plain: where x > 0; 1 guided: where x > 0 and dy > 0 (Springenberg et al. 2015); 2 deconv: where dy > 0 (Zeiler
+    and Fergus 2014)."""
     any_sign = _everywhere(b, b.icmp_unsigned("==", which, integer(0)))
     any_mask = _everywhere(b, b.icmp_unsigned("==", which, integer(2)))
     passes = b.and_(b.or_(passes, any_mask), b.or_(positive(b, dy), any_sign))

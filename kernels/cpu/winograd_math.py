@@ -1,7 +1,7 @@
 """The mathematics of Winograd's convolution F(m x m, 3 x 3): the points, the three matrices, and what they cost.
 
-One dimension first. m outputs of a correlation with 3 weights, y_i = sum_u g_u d_(i+u), read n = m + 2 inputs. Multiplying
-polynomials by their values at n points (Toom and Cook), and transposing that scheme (Winograd 1980), gives
+One dimension first. m outputs of a correlation with 3 weights, y_i = sum_u g_u d_(i+u), read n = m + 2 inputs.
+Multiplying polynomials by their values at n points (Toom and Cook), and transposing that scheme (Winograd 1980), gives
 
     y = A^T [ (G g) * (B^T d) ]          * : number by number, n multiplications instead of 3 m
 
@@ -16,9 +16,9 @@ become n*n matrix products (tiles x C) (C x K): that is where the time goes, and
 number for m = 4 and 4 for m = 2, against 9 for direct convolution. Lavin and Gray 2016, arXiv:1509.09308.
 
 The points decide the rounding error: powers of far-apart points differ much in size. Measured in float32 over 256
-channels against float64, largest error / largest value: (0, +-1, +-2, inf) 8.6e-6; (0, +-3/4, +-3/2, inf) 2.5e-6; direct
-convolution about 1e-6. The latter points are binary fractions, so all of A and B is exact in float32, and they come in
-pairs +-p, which halves the work: rows of B^T for +p and -p share their even and odd parts.
+channels against float64, largest error / largest value: (0, +-1, +-2, inf) 8.6e-6; (0, +-3/4, +-3/2, inf) 2.5e-6;
+direct convolution about 1e-6. The latter points are binary fractions, so all of A and B is exact in float32, and they
+come in pairs +-p, which halves the work: rows of B^T for +p and -p share their even and odd parts.
 m = 6 needs 1.78 products per output, but wider transforms made it slower and its error is several times larger.
 """
 from fractions import Fraction
@@ -42,7 +42,8 @@ def matrices(m):
     points = POINTS[m]
     n = m + 2
     AT = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
-    G = [[p**u / _product(p - q for q in points if q != p) for u in range(3)] for p in points] + [[Fraction(0)] * 2 + [Fraction(1)]]
+    G = [[p**u / _product(p - q for q in points if q != p) for u in range(3)] for p in points]
+    G.append([Fraction(0), Fraction(0), Fraction(1)])
     BT = [_polynomial([q for q in points if q != p], n) for p in points] + [_polynomial(points, n)]
     result = Matrices(*(tuple(tuple(row) for row in matrix) for matrix in (AT, G, BT)))
     check(result)

@@ -53,7 +53,7 @@ def apply_rows(b, matrix, vectors):
 
 
 def apply_columns(b, matrix, vectors):
-    """matrix @ vectors, where columns for +p and -p follow each other (A^T): sums for even rows, differences for odd."""
+    """matrix @ vectors, where columns for +p and -p follow each other (A^T): sums in even rows, differences in odd."""
     rows = _floats(matrix)
     n = len(vectors)
     even, odd = [vectors[0]], [vectors[0]]
@@ -101,8 +101,11 @@ def input_transform(m):
 
 
 def unpooling_input_transform(m):
-    """f(dy, row, column, switches, switch_row, switch_column, out, component, count): the tile begins in the lower right
-    cell of the 2x2 window of dy's first number; each number goes to the cell its switch names, the others are zero."""
+    """f(dy, row, column, switches, switch_row, switch_column, out, component, count).
+
+    The tile begins in the lower right cell of the 2x2 window of dy's first number; each number goes to the cell that
+    its switch names, the others are zero.
+    """
     n = m + 2
     side = n // 2 + 1                       # windows that the tile touches, per direction
 
@@ -115,7 +118,8 @@ def unpooling_input_transform(m):
         for i in range(side):
             for j in range(side):
                 value = v.load(b, _address(b, dy, row, i, column, j))
-                cell = b.and_(v.load_bytes(b, _address(b, switches, switch_row, i, switch_column, j)), v.bytes_constant(3))
+                byte = v.load_bytes(b, _address(b, switches, switch_row, i, switch_column, j))
+                cell = b.and_(byte, v.bytes_constant(3))
                 for q in range(4):
                     r, c = 2 * i - 1 + q // 2, 2 * j - 1 + q % 2
                     if 0 <= r < n and 0 <= c < n:

@@ -50,7 +50,8 @@ def test_start_may_be_the_result_itself_to_add_to_it():
 def test_depth_in_two_parts_gives_the_same_bits_as_in_one():
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((23, 64), np.float32), rng.standard_normal((64, PANEL), np.float32)
-    zeros, whole, parts = np.zeros(PANEL, np.float32), np.empty((23, PANEL), np.float32), np.empty((23, PANEL), np.float32)
+    zeros = np.zeros(PANEL, np.float32)
+    whole, parts = (np.empty((23, PANEL), np.float32) for _ in range(2))
     run(product, a, b, zeros, whole, 23)
     run(product, a[:, :40].copy(), b[:40], zeros, parts, 23)
     run(product, a[:, 40:].copy(), b[40:], parts, parts, 23)

@@ -1,0 +1,298 @@
+"""The kernels of Winograd's convolution: what one thread does with its items. winograd.py explains and cuts the work.
+
+Every function here gets the description of the work, `d`: the int64 numbers named below (addresses, sizes in elements).
+"""
+from . import vector as v
+from . import winograd_transforms as t
+from .compile_cache import helper, inlined, kernel
+from .gemm import PANEL, multiply_ahead
+
+BLOCK = 64              # channels per block of U, in either direction; whole panels
+PAD = 64                # bytes between components: streams at a distance of a power of two would share cache lines
+PATCH_BYTES = 2 * 36 * BLOCK * t.SIZE
+SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
+
+# ------------------------------------------------------------------------------------------------ descriptor
+
+(X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V,                         # addresses
+ IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT,                     # x (IMAGES, H, W, C), y (IMAGES, YH, YW, K)
+ W_C, W_K, BLOCKED, TURNED,                                         # weights (3, 3, W_C, W_K), see _weight_block
+ TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT,                 # tiles of a picture, of an item, of this call
+ PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(33)
+ALL, INPUTS, PRODUCTS = range(3)                                   # phase
+PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
+
+_input_2, _input_4 = t.input_transform(2), t.input_transform(4)
+_unpool_2, _unpool_4 = t.unpooling_input_transform(2), t.unpooling_input_transform(4)
+_filter_2, _filter_4 = t.filter_transform(2), t.filter_transform(4)
+_plain_2, _plain_4 = t.output_transform(2, "bias"), t.output_transform(4, "bias")
+_relu_2, _relu_4 = t.output_transform(2, "relu"), t.output_transform(4, "relu")
+_pool_2, _pool_4 = t.output_transform(2, "pool"), t.output_transform(4, "pool")
+_mask_2, _mask_4 = t.output_transform(2, "mask"), t.output_transform(4, "mask")
+_pool_mask_2, _pool_mask_4 = t.output_transform(2, "pool mask"), t.output_transform(4, "pool mask")
+
+
+@helper
+def _up(value, multiple):
+    return (value + multiple - 1) // multiple * multiple
+
+
+# ---------------------------------------------------------------------------------------------------- inputs
+
+
+@helper
+def _window(n, top, left, first, count, address, row, column, size, rows, columns, channels, patch):
+    """Copy what lies inside the map of a window n x n at (top, left) into a patch of zeros. `size`: bytes per channel.
+    address is that of the map's picture; row and column its distances in bytes."""
+    v.clear(patch, n * n * count * size)
+    width = min(count, channels - first) * size
+    for i in range(max(0, -top), min(n, rows - top)):
+        for j in range(max(0, -left), min(n, columns - left)):
+            v.copy(patch + (i * n + j) * count * size, address + (top + i) * row + (left + j) * column + first * size,
+                   width)
+
+
+@helper
+def _input_tile(d, image, top, left, first, count, out, component, patch, m, plain, unpool):
+    """Transform channels first .. first+count-1 of one tile. count is a multiple of LANES. unpool: None when forward.
+
+    Where x is a pooled gradient, the tile begins in the lower right cell of a window, and n counts windows.
+    """
+    n = m + 2
+    spread = False
+    if unpool is not None:
+        spread = d[UNPOOL] != 0
+    if spread:
+        top, left, n = (top - 1) // 2, (left - 1) // 2, n // 2 + 1
+    inside = top >= 0 and left >= 0 and top + n <= d[H] and left + n <= d[W] and first + count <= d[C]
+    column = d[C] * t.SIZE
+    row = d[W] * column
+    x = d[X] + image * d[H] * row
+    if inside:
+        source = x + top * row + left * column + first * t.SIZE
+    else:
+        _window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
+        source, row, column = patch, n * count * t.SIZE, count * t.SIZE
+    if not spread:
+        plain(source, row, column, out, component, count)
+    if unpool is not None and spread:
+        cell_column = _up(d[C], v.LANES)
+        cell_row = d[UNPOOL_COLUMNS] * cell_column
+        cells = d[UNPOOL] + image * d[UNPOOL_ROWS] * cell_row
+        if inside:
+            cells += top * cell_row + left * cell_column + first
+        else:
+            aside = patch + n * n * count * t.SIZE
+            _window(n, top, left, first, count, cells, cell_row, cell_column, 1, d[H], d[W], cell_column, aside)
+            cells, cell_row, cell_column = aside, n * count, count
+        unpool(source, row, column, cells, cell_row, cell_column, out, component, count)
+
+
+@inlined
+def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
+    """Transform tiles start+first .. start+last-1, all channels, to places first .. last-1 of V."""
+    depth = _up(d[C], v.LANES)
+    block = (m + 2) * (m + 2) * (tiles * BLOCK * t.SIZE + PAD)
+    for c in range(0, depth, BLOCK):
+        count = min(BLOCK, depth - c)
+        component = tiles * count * t.SIZE + PAD
+        for i in range(first, last):
+            tile = start + i
+            image = tile // (d[TILE_ROWS] * d[TILE_COLUMNS])
+            rest = tile - image * d[TILE_ROWS] * d[TILE_COLUMNS]
+            row = rest // d[TILE_COLUMNS]
+            column = rest - row * d[TILE_COLUMNS]
+            _input_tile(d, image, row * m - d[PAD_TOP], column * m - d[PAD_LEFT], c, count,
+                        space + c // BLOCK * block + i * count * t.SIZE, component, patch, m, plain, unpool)
+
+
+# -------------------------------------------------------------------------------------------------- products
+
+
+@helper
+def _weight_block(d, rows, columns):
+    """Where the 3x3 block of weights w[:, :, rows.., columns..] begins: address, and distances of taps and rows."""
+    if d[BLOCKED]:
+        height, width = min(BLOCK, d[W_C] - rows), min(BLOCK, d[W_K] - columns)
+        return (d[WEIGHTS] + 9 * (rows * d[W_K] + height * columns) * t.SIZE, height * width * t.SIZE, width * t.SIZE)
+    return d[WEIGHTS] + (rows * d[W_K] + columns) * t.SIZE, d[W_C] * d[W_K] * t.SIZE, d[W_K] * t.SIZE
+
+
+@helper
+def _filters(d, out, component, c, depth, k, width, spare, transform, turned):
+    """U for `depth` input channels from c and `width` outputs from k: (component, panel, depth, PANEL)."""
+    if turned is None:
+        weights, tap, row = _weight_block(d, c, k)
+        for j in range(0, width, v.LANES):
+            panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
+            transform(weights + j * t.SIZE, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
+    else:                       # inputs and outputs exchanged, and the 3x3 turned round
+        weights, tap, row = _weight_block(d, k, c)
+        block = v.LANES * v.REGISTER
+        for j in range(0, width, v.LANES):
+            panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
+            for i in range(0, depth, v.LANES):
+                source = weights + j * row + i * t.SIZE
+                for s in range(9):
+                    t.transpose_block(source + s * tap, row, spare + (8 - s) * block, v.REGISTER)
+                transform(spare, 3 * block, block, v.REGISTER, panel + i * PANEL * t.SIZE, component, PANEL * t.SIZE,
+                          v.LANES)
+
+
+@helper
+def _prefetch_weights(d, c, k, part, parts):
+    """Ask for a part of the weights of the block that begins at input channel c, output k."""
+    rows, columns = (k, c) if d[TURNED] else (c, k)
+    height, width = min(BLOCK, d[W_C] - rows), min(BLOCK, d[W_K] - columns) * t.SIZE
+    if height <= 0 or width <= 0:
+        return
+    weights, tap, row = _weight_block(d, rows, columns)
+    begin, end = 9 * height * part // parts, 9 * height * (part + 1) // parts
+    if d[BLOCKED]:
+        v.prefetch_rows(weights + begin * width, width, end - begin, width)
+    else:
+        for r in range(begin, end):
+            v.prefetch_rows(weights + r // height * tap + r % height * row, row, 1, width)
+
+
+@inlined
+def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned, remake):
+    """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1.
+
+    remake: False if U still holds the only block there is.
+    """
+    components = (m + 2) * (m + 2)
+    total = _up(d[C], v.LANES)
+    whole = _up(width, PANEL)
+    m_component = tiles * whole * t.SIZE + PAD
+    for c in range(0, total, BLOCK):
+        depth = min(BLOCK, total - c)
+        u_component = depth * whole * t.SIZE + PAD
+        v_component = tiles * depth * t.SIZE + PAD
+        if remake:
+            _filters(d, u, u_component, c, depth, k, width, spare, transform, turned)
+        block = space + c // BLOCK * components * (tiles * BLOCK * t.SIZE + PAD)
+        next_c = c + BLOCK if c + BLOCK < total else 0
+        next_k = k if next_c else k + width
+        for i in range(components):
+            _prefetch_weights(d, next_c, next_k, i, components)
+            for p in range(0, whole, PANEL):
+                target = products + i * m_component + p * t.SIZE
+                multiply_ahead(block + i * v_component, depth, u + i * u_component + p * depth * t.SIZE,
+                               zeros if c == 0 else target, 0 if c == 0 else whole, target, whole, count, depth,
+                               block + (i + 1) * v_component)
+
+
+# --------------------------------------------------------------------------------------------------- outputs
+
+
+@helper
+def _finish(d, products, component, y, row, column, extra, decisions, decision_row, decision_column, count,
+            plain, relu, pool):
+    if d[FINISH] == RELU:
+        relu(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
+    elif d[FINISH] == POOL:
+        pool(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
+    else:
+        plain(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
+
+
+@helper
+def _finish_gradient(d, products, component, y, row, column, extra, decisions, decision_row, decision_column, count,
+                     plain, mask, pool_mask):
+    if d[FINISH] == MASK:
+        mask(products, component, y, row, column, d[RULE], decisions, decision_row, decision_column, count)
+    elif d[FINISH] == POOL_MASK:
+        pool_mask(products, component, y, row, column, d[RULE], decisions, decision_row, decision_column, count)
+    else:
+        plain(products, component, y, row, column, extra, decisions, decision_row, decision_column, count)
+
+
+@helper
+def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, two, three):
+    """Finish `count` tiles, outputs k .. k+width-1 (width a multiple of LANES; those beyond K are dropped)."""
+    whole = _up(width, PANEL)
+    component = tiles * whole * t.SIZE + PAD
+    side = m // 2 if d[FINISH] == POOL else m                   # numbers of y per tile and direction
+    y_column = d[K] * t.SIZE
+    y_row = d[YW] * y_column
+    channels = _up(d[K], v.LANES)
+    if d[FINISH] == POOL or d[FINISH] == POOL_MASK:
+        decision_column, offset = channels, k
+    else:
+        decision_column, offset = channels // v.LANES * v.BITS_BYTES, k // v.LANES * v.BITS_BYTES
+    decision_row = d[DECISION_COLUMNS] * decision_column
+    for i in range(count):
+        tile = start + i
+        image = tile // (d[TILE_ROWS] * d[TILE_COLUMNS])
+        rest = tile - image * d[TILE_ROWS] * d[TILE_COLUMNS]
+        tile_row = rest // d[TILE_COLUMNS]
+        top, left = tile_row * side, (rest - tile_row * d[TILE_COLUMNS]) * side
+        y = d[Y] + (image * d[YH] + top) * y_row + left * y_column + k * t.SIZE
+        decisions = d[DECISIONS] + (image * d[DECISION_ROWS] + top) * decision_row + left * decision_column + offset
+        inside = top + side <= d[YH] and left + side <= d[YW] and k + width <= d[K]
+        target, row, column = patch, side * width * t.SIZE, width * t.SIZE
+        if inside:
+            target, row, column = y, y_row, y_column
+        finish(d, products + i * whole * t.SIZE, component, target, row, column, d[BIAS] + k * t.SIZE,
+               decisions, decision_row, decision_column, width, one, two, three)
+        if not inside:
+            kept = min(width, d[K] - k) * t.SIZE
+            for a in range(min(side, d[YH] - top)):
+                for c in range(min(side, d[YW] - left)):
+                    v.copy(y + a * y_row + c * y_column, patch + (a * side + c) * width * t.SIZE, kept)
+
+
+# ----------------------------------------------------------------------------------------------------- items
+
+
+@inlined
+def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, finish, one, two, three):
+    """Items first .. last-1 of the phase: blocks of tiles with all that is done to them (ALL), tiles (INPUTS), or
+    blocks of outputs (PRODUCTS)."""
+    components = (m + 2) * (m + 2)
+    tiles, phase = d[TILES], d[PHASE]
+    outputs = _up(d[K], v.LANES)
+    patch = scratch
+    spare = patch + PATCH_BYTES
+    zeros = spare + SPARE_BYTES
+    u = zeros + PANEL * t.SIZE
+    products = u + components * (BLOCK * BLOCK * t.SIZE + PAD)
+    space = products + components * (tiles * BLOCK * t.SIZE + PAD) if phase == ALL else d[V]
+    v.clear(zeros, PANEL * t.SIZE)
+    for item in range(first, last):
+        start, begin, end, count, k_begin, k_end = d[FIRST_TILE], 0, 0, d[COUNT], item * BLOCK, item * BLOCK + 1
+        if phase == ALL:
+            start = item * tiles
+            count = min(tiles, d[COUNT] - start)
+            end, k_begin, k_end = count, 0, outputs
+        if phase == INPUTS:
+            begin, end, k_begin, k_end = item, item + 1, 0, 0
+        _inputs(d, space, patch, start, begin, end, tiles, m, plain_input, unpool)
+        for k in range(k_begin, k_end, BLOCK):
+            width = min(BLOCK, outputs - k)
+            _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters, turned,
+                      item == first or outputs > BLOCK or d[C] > BLOCK)
+            _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, two, three)
+
+
+@kernel
+def forward_2(d, scratch, first, last):
+    _work(d, scratch, first, last, 2, _input_2, None, _filter_2, None, _finish, _plain_2, _relu_2, _pool_2)
+
+
+@kernel
+def forward_4(d, scratch, first, last):
+    _work(d, scratch, first, last, 4, _input_4, None, _filter_4, None, _finish, _plain_4, _relu_4, _pool_4)
+
+
+@kernel
+def gradient_2(d, scratch, first, last):
+    _work(d, scratch, first, last, 2, _input_2, _unpool_2, _filter_2, 1, _finish_gradient, _plain_2, _mask_2,
+          _pool_mask_2)
+
+
+@kernel
+def gradient_4(d, scratch, first, last):
+    _work(d, scratch, first, last, 4, _input_4, _unpool_4, _filter_4, 1, _finish_gradient, _plain_4, _mask_4,
+          _pool_mask_4)
