@@ -18,16 +18,20 @@ class LBFGS:
 
     search   "wolfe": t meets the strong Wolfe conditions, sufficient decrease (c1 = 1e-4) and a flatter slope
              (c2 = 0.9). "none": t = rate, and in the very first step rate min(1, 1 / sum |g|).
+    first    the sum of |dz| in the very first trial, where nothing is known of the curvature; None: at most 1. A loss
+             with tiny gradients (a mean over a picture) would otherwise begin with a change lost in rounding.
     fresh    the loss of the same z differs from step to step (random transforms): evaluate it anew for every step.
 
     All pictures of a batch are one vector; their losses are summed.
     """
 
-    def __init__(self, rate=1.0, memory=10, search="wolfe", fresh=False):
+    def __init__(self, rate=1.0, memory=10, search="wolfe", fresh=False, first=None):
         if not rate > 0 or memory < 1 or search not in ("wolfe", "none"):
             raise MinivisError(f"L-BFGS: rate {rate} must be above 0, memory {memory} at least 1, search {search!r} "
                                "wolfe or none")
-        self.rate, self.memory, self.search, self.fresh = rate, memory, search, fresh
+        if first is not None and not first > 0:
+            raise MinivisError(f"L-BFGS: first {first} must be above 0")
+        self.rate, self.memory, self.search, self.fresh, self.first = rate, memory, search, fresh, first
         self.pairs = []             # [(s, y)], the oldest first
         self.known = None           # (z, Point) at the end of the last step
         self.last = None            # (z, gradient) at its beginning
@@ -46,7 +50,8 @@ class LBFGS:
             return z, point
         t = self.rate
         if not self.begun or (self.search == "wolfe" and not self.pairs):
-            t *= min(1.0, 1.0 / float(kernels.xp(z).abs(point.gradient).sum(dtype="float64")))
+            steep = float(kernels.xp(z).abs(point.gradient).sum(dtype="float64"))
+            t *= min(1.0, 1.0 / steep) if self.first is None else self.first / steep
         self.begun, self.last = True, (z, point.gradient)
         if self.search == "none":
             self.known = None

@@ -16,6 +16,7 @@ from ..tiling import TiledLoss, Tiles, plan_side
 from .synthesis import follow, stacked, to_uint8
 
 NOISE = 23              # the stream of random numbers of noise pictures
+FIRST_CHANGE = 1.0      # what L-BFGS first tries, in grey levels: the mean over all pixels and colours
 NOISE_LEVELS = 50.0     # their standard deviation in grey levels, about that of photographs
 VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SQUEEZENET = {"style": ("relu1", "fire2", "fire4", "fire5", "fire7"), "content": ("fire5",)}
@@ -179,7 +180,7 @@ def carried(optimiser, size, history):
             new.count, new.mean = optimiser.count, resampled(optimiser.mean, size)
             new.square = kernels.xp(new.mean).maximum(ops.resize(Tensor(optimiser.square), size, "bilinear").data, 0)
         return new
-    return LBFGS(optimiser.rate, memory=history, search=optimiser.search)
+    return LBFGS(optimiser.rate, memory=history, first=FIRST_CHANGE * 3 * size[0] * size[1])
 
 
 def sizes_up_to(size, scales, step=1):
