@@ -31,7 +31,7 @@ def classes(net, pictures):
     most = logits_of(net, pictures).max(0)
     good = 0
     for index in range(25, 1000, 49):
-        result = visualize(net, [str(index)], steps=128)
+        result = visualize(net, [str(index)])
         shifted = np.roll(result.pictures[0], (4, 4), (0, 1))
         x = [net.preprocessing.normalize(p, net.dtype)[None] for p in (result.pictures[0], shifted)]
         score, moved = (net(Tensor(a), layers=[net.logits_layer])[net.logits_layer].numpy()[0] for a in x)

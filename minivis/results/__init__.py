@@ -10,6 +10,7 @@ from .every_layer import EveryLayer
 from .filter_matches import FilterMatches
 from .filters import Filters
 from .layers import Activations
+from .linear_explanation import LinearExplanation
 from .report import Report
 from .segmentation import Segmentation
 from .slide import Slide
@@ -17,4 +18,5 @@ from .synthesis import Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Adversarial", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches",
-           "Filters", "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis", "UnitMap", "make_recipe"]
+           "Filters", "LinearExplanation", "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis",
+           "UnitMap", "make_recipe"]

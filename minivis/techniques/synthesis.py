@@ -46,13 +46,17 @@ def _goal(net, name, score, positions):
     return class_score(net, name, score)
 
 
-def ascent(net, objective, p, views, seed, penalties=()):
+def ascent(net, objective, p, views, seed, penalties=(), wake=0):
     """evaluate(z, i) for optimize.Run: loss = -objective(net(view i of the picture of z)) + penalties.
 
     penalties   [(name, weight, f(levels Tensor, values) -> Tensor (N,))]
+    wake        in so many first steps the score's gradient passes the last ReLU, where it is off, to turn it on
     Where the score's gradient is exactly zero because every ReLU on the way is off, it passes the ReLUs as if they were
-    on: so a picture of noise, in which a unit is silent, has a direction to begin with.
+    on. Both are there because in a picture of noise most units are silent: their true gradient says little or nothing.
     """
+    last = last_relu(net, objective.layers)
+    rules = {last: redirected} if last and wake else None
+
     def evaluate(z, i):
         t = Tensor(z, needs_grad=True)
         levels = p(t)
@@ -64,6 +68,8 @@ def ascent(net, objective, p, views, seed, penalties=()):
             loss = loss + term * weight
             terms[name] = host(term.data).astype(np.float64) * weight
         g = gradient(loss, t) if loss.needs_grad else kernels.xp(z).zeros_like(z)
+        if rules and i < wake and score.needs_grad:
+            g = g + (gradient(score, t) if penalties else -g) - gradient(score, t, rules=rules)
         return Point(host(loss.data).astype(np.float64), _woken(g, score, t, penalties), terms)
     return evaluate
 
@@ -73,12 +79,27 @@ def _woken(g, score, t, penalties):
     xp = kernels.xp(g)
     if float(xp.abs(score.data).min()) > 0 or not score.needs_grad:
         return g
-    plain = gradient(score, t) if penalties else g
+    plain = gradient(score, t) if penalties else g      # in waking steps g is the redirected one: awake if not zero
     axes = tuple(range(1, g.ndim))
     asleep = ~xp.any(plain != 0, axis=axes, keepdims=True)
     if not bool(asleep.any()):
         return g
     return g - xp.where(asleep, gradient(score, t, rules={"relu": through}), 0).astype(g.dtype)
+
+
+def last_relu(net, layers):
+    """The ReLU that the values of `layers` come from with nothing but averages and the like between, or None."""
+    name = layers[0] if len(layers) == 1 else None
+    while name is not None and net.table[name].kind != "relu":
+        passes = net.table[name].kind in ("global_avg_pool", "avg_pool", "max_pool", "flatten", "dropout", "softmax")
+        name = net.table.reads[name][0] if passes else None
+    return name
+
+
+def redirected(dy, positive):
+    """dx = dy where x > 0 or dy > 0: a ReLU that is off passes what would turn it on. After the redirected ReLU of Olah
+    et al. 2017 (Lucid)."""
+    return kernels.xp(dy).where(positive | (dy > 0), dy, 0).astype(dy.dtype)
 
 
 def through(dy, positive):

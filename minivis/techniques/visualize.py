@@ -14,6 +14,7 @@ from .presets import settings
 from .synthesis import ascent, follow, objective_of, optimizer_of, said_of, stacked, to_uint8
 
 DEFAULT_SIDE = 224
+WAKE = 16           # steps in which silent units are woken: see synthesis.ascent
 
 
 def visualize(net: Network, what: list[str], *,
@@ -79,7 +80,7 @@ def visualize(net: Network, what: list[str], *,
         raise MinivisError(f"visualize: count {count} and size {side} must be at least 1")
     p = make_parameterization(s["parameterization"], net, [n + 2 * s["margin"] for n in side], count)
     views = Views(s["margin"], s["jitter"], s["scale"], s["angle"], s["wrap"])
-    evaluate = ascent(net, -goal if negative else goal, p, views, seed, _penalties(s, goal, diversity))
+    evaluate = ascent(net, -goal if negative else goal, p, views, seed, _penalties(s, goal, diversity), WAKE)
     random = bool(s["jitter"] or s["scale"] or s["angle"])
     optimiser = optimizer_of(s["optimizer"], s["rate"], s["momentum"], s["normalize"], s["policy"], s["progress"],
                              fresh=random)

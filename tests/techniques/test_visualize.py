@@ -5,7 +5,7 @@ import pytest
 from minivis.errors import MinivisError
 from minivis.monitor import SilentMonitor, StateFile, Stop
 from minivis.techniques.presets import PRESETS
-from minivis.techniques.synthesis import objective_of
+from minivis.techniques.synthesis import last_relu, objective_of, redirected
 from minivis.techniques.visualize import visualize
 from minivis.tensor import Tensor
 
@@ -52,6 +52,14 @@ def test_a_silent_unit_wakes_up(conv_net):
     net = conv_net(bias=-0.3)
     r = visualize(net, ["dog"], preset="simonyan", noise=1.0, l2=0.0, steps=40, size=24)
     assert r.history["score"][0] == 0 and r.history["score"][-1] > 0
+
+
+def test_the_last_relu_is_found_below_averages_and_passes_what_would_turn_it_on(conv_net, linear_net):
+    net = conv_net()
+    assert last_relu(net, ["scores"]) == last_relu(net, ["relu2"]) == "relu2" and last_relu(net, ["pool1"]) == "relu1"
+    assert last_relu(net, ["conv2"]) is None and last_relu(linear_net()[0], ["scores"]) is None
+    dy, on = np.array([1.0, -1.0, 1.0, -1.0, 0.0]), np.array([True, True, False, False, False])
+    assert redirected(dy, on).tolist() == [1, -1, 1, 0, 0]
 
 
 def test_diversity_makes_pictures_differ_more(conv_net):
