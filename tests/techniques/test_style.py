@@ -65,7 +65,7 @@ def test_more_weight_for_the_style_means_less_content(net, pictures):
     content, red, _ = pictures
     little, much = (style(net, content, styles=[red], **FAST, style_weight=w, tv_weight=0.0) for w in (0.2, 200.0))
     assert "tv" not in little.history
-    assert much.history["style"][-1] / 200 < 0.5 * little.history["style"][-1] / 0.2
+    assert much.history["style"][-1] / 200 < 0.8 * little.history["style"][-1] / 0.2
     assert much.history["content"][-1] > 2 * little.history["content"][-1]
     assert np.abs(much.values[0] - content).mean() > np.abs(little.values[0] - content).mean()
 
