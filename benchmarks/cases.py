@@ -11,6 +11,7 @@ class Case:
               "gradient"         y, then dx for dy = 1 everywhere; weights frozen: no engine is asked for dw
               "input_gradient"   dx of one convolution for a given dy, no forward pass
               "weight_gradient"  dw of one convolution for given x and dy, no forward pass
+              "map"              the attribution map of `technique` of a uint8 picture, for its strongest class
     shape     of the input: (N, H, W, C)
     network   a name that networks.py knows; None: the single convolution `conv`
     head      with the dense layers
@@ -18,6 +19,8 @@ class Case:
     memory    bytes that the engine may take for work buffers ("256MB"); engines without such an option ignore it
     peak      also measure the peak memory of a process that does this case alone
     seed      of the input's random numbers
+    technique, layer    what makes the map, and of which layer a class activation map is
+    passes    forward passes that a map takes, a gradient counting as two: for GFLOP
     """
     name: str
     work: str
@@ -29,6 +32,14 @@ class Case:
     memory: str | None = None
     peak: bool = False
     seed: int = 1
+    technique: str | None = None
+    layer: str | None = None
+    passes: int = 1
+
+    def picture(self):
+        """(H, W, 3) uint8, for maps."""
+        import numpy as np
+        return np.random.default_rng([3, self.seed]).integers(0, 256, self.shape[1:], dtype=np.uint8)
 
     def to_json(self):
         return asdict(self)
@@ -91,7 +102,26 @@ def _networks():
         yield Case(f"vgg16-chain/224b1/{work}", work, (1, 224, 224, 3), "vgg16-chain", peak=True)
 
 
-CASES = {case.name: case for case in [*_networks(), *_layers()]}
+# technique: passes; 40 is 20 gradients, 513 one pass for every channel. Not here: Grad-CAM++, whose stabiliser in
+# pytorch-grad-cam (1e-6) outweighs the gradients of these networks; DeepLIFT, which Captum 0.9 with PyTorch 2.13 gets
+# wrong beyond a max pooling (see tools/golden_attribution.py); occlusion, which benchmarks/occlusion.py times
+MAPS = {
+    "saliency": 2, "input_x_gradient": 2, "guided_backprop": 2, "deconvnet": 2, "integrated_gradients": 40,
+    "smoothgrad": 40, "lrp": 5, "gradcam": 1, "xgradcam": 1, "layercam": 1, "eigencam": 1,
+    "scorecam": 513,
+}
+
+
+def _maps():
+    for network, side, layer, left_out in (("squeezenet1_0", 227, "fire9", ()),
+                                           ("vgg16", 224, "relu5_3", ("scorecam",))):       # minutes on two cores
+        for technique, passes in MAPS.items():
+            if technique not in left_out:
+                yield Case(f"map/{technique}/{network}", "map", (1, side, side, 3), network, head=True,
+                           technique=technique, layer=layer, passes=passes)
+
+
+CASES = {case.name: case for case in [*_networks(), *_maps(), *_layers()]}
 
 
 def select(globs):

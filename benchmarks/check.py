@@ -38,11 +38,11 @@ def norm_error(got, wanted):
 
 
 def check(got, wanted, *, work, reference_is_single=False):
-    """-> {"largest": error} or {"norm": error}; raises WrongAnswer. got and wanted: {"y" | "dx" | "dw": array}."""
+    """-> {"largest": error} or {"norm": error}; raises WrongAnswer. got, wanted: {"y" | "dx" | "dw" | "map": array}."""
     if set(got) != set(wanted):
         raise WrongAnswer(f"answered {sorted(got)} where {sorted(wanted)} was asked for")
     (name, value), = got.items()
-    if work == "gradient":
+    if work in ("gradient", "map"):
         measure, error, limit = "norm", norm_error(value, wanted[name]), FLIPPED
     else:
         limit = ELEMENTWISE_SINGLE if reference_is_single else ELEMENTWISE

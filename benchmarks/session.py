@@ -87,7 +87,7 @@ class Session:
         """Build and check everywhere, then time those that were right, then weigh them."""
         folder, gflop = self._material(case)
         self.known.clear()
-        gflop *= 2 if case.work == "gradient" else 1
+        gflop *= 2 if case.work == "gradient" else case.passes
         record = {"case": case.to_json(), "gflop": gflop, "engines": {},
                   "reference": "float32" if gflop > FLOAT64_GFLOP else "float64"}
         right, results = [], record["engines"]

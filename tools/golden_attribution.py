@@ -10,11 +10,8 @@ DeepLIFT beyond a max pooling, where Captum 0.9 with PyTorch 2.13 misses complet
 network "vgg" is -3.2 for a score difference of that order), and integrated gradients, whose places and weights Captum
 rounds to float32.
 """
-import importlib.abc
-import importlib.machinery
 import json
 import sys
-import types
 from importlib import metadata
 from pathlib import Path
 
@@ -23,26 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.stand_in import stand_in
 from minivis import golden
 from minivis.preprocessing import Preprocessing
 from tools import torch_reference
-
-
-class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Modules in which every name is an empty class: for imports whose contents are not used."""
-    NAMES = ("torchvision", "ttach", "cv2")
-
-    def find_spec(self, name, path=None, target=None):
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] in self.NAMES else None
-
-    def create_module(self, spec):
-        module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: type(name, (), {}) if not name.startswith("__") else None
-        module.__path__ = []
-        return module
-
-    def exec_module(self, module):
-        pass
 
 
 class Net(nn.Module):
@@ -358,7 +339,7 @@ def compute(name):
 
 
 def main():
-    sys.meta_path.append(StandIn())
+    stand_in("torchvision", "ttach", "cv2")
     folder = Path(golden.__file__).parent / "attribution"
     folder.mkdir(exist_ok=True)
     for name in sys.argv[1:] or LAYERS:

@@ -5,6 +5,7 @@
                                                {"y": ...} or {"dx": ...} or {"dw": HWIO}, in whatever form `numpy` reads
     numpy(answer) -> the same as NumPy arrays, NHWC and HWIO
 
+                                               or {"map": ...}
 build raises Unsupported where the engine cannot do the case. To compare something new (a step of style transfer, an
 occlusion map): add a function to WORK under a new name, in ours and in the rivals that can, and rows to cases.py.
 """
@@ -68,6 +69,17 @@ def thread_env(threads):
 def inputs(case):
     """x for a case: the same numbers in every process. Drawn in float32, whatever the engine computes in."""
     return np.random.default_rng([1, case.seed]).standard_normal(case.shape, np.float32)
+
+
+# attribution maps: what all engines do alike
+STEPS, SAMPLES, NOISE = 20, 20, 0.15        # of integrated gradients; of SmoothGrad, and its noise
+PICTURE_MEAN, PICTURE_STD = (np.array(v, np.float32) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+def noisy(clean, i):
+    """SmoothGrad's sample i of a network input (H, W, 3): minivis draws the same."""
+    noise = np.random.default_rng([0, 11, i]).standard_normal(clean.shape, np.float32)
+    return clean + noise * np.float32(NOISE * (np.float64(clean.max()) - clean.min()))
 
 
 def upstream(shape):

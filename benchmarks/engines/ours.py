@@ -43,6 +43,11 @@ def gradient(case, folder):
     return lambda: {"dx": mv.gradient(net(x)[last], x)}
 
 
+def attribution_map(case, folder):
+    from .our_maps import build
+    return build(case, _network(case))
+
+
 def _steps(folder):
     """The layers on disk as the kernels want them: steps, weights [(HWIO, bias) or None]."""
     from minivis.kernels.chain import Step
@@ -101,5 +106,5 @@ def weight_gradient(case, folder):
     return lambda: {"dw": k.conv2d_backward_weight(dy, x, w.shape, **settings)}
 
 
-WORK = {"forward": forward, "gradient": gradient, "input_gradient": input_gradient,
+WORK = {"forward": forward, "gradient": gradient, "map": attribution_map, "input_gradient": input_gradient,
         "weight_gradient": weight_gradient}

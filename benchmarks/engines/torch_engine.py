@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import networks
-from . import inputs, upstream
+from . import Unsupported, inputs, upstream
 
 _dtype, _format, _compiled = torch.float32, torch.contiguous_format, False
 
@@ -128,6 +128,13 @@ def gradient(case, folder):
     return run
 
 
+def attribution_map(case, folder):
+    if _compiled:
+        raise Unsupported("the libraries' hooks are for eager modules")
+    from .torch_maps import build
+    return build(case, folder, _placed)
+
+
 def _convolution_backward(case, folder, wanted):
     """The two gradients of a convolution one by one, as autograd itself calls them."""
     layer = networks.read_layers(folder)[0]
@@ -146,6 +153,6 @@ def _convolution_backward(case, folder, wanted):
     return run
 
 
-WORK = {"forward": forward, "gradient": gradient,
+WORK = {"forward": forward, "gradient": gradient, "map": attribution_map,
         "input_gradient": lambda case, folder: _convolution_backward(case, folder, "dx"),
         "weight_gradient": lambda case, folder: _convolution_backward(case, folder, "dw")}

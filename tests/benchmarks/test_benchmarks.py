@@ -2,6 +2,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,3 +261,29 @@ def test_command_line_errors_are_one_line(capsys):
     assert main(["run", "--cases", "nonsense"]) == 1
     assert main(["run", "--cases", "vgg16/224b1/*", "--engines", "abacus"]) == 1
     assert capsys.readouterr().err.count("\n") == 2
+
+
+# ------------------------------------------------------------------------------------------------------------- maps
+
+def test_our_maps_are_those_of_the_techniques(tmp_path):
+    small = Case("map", "map", (1, 67, 67, 3), "squeezenet1_0", head=True, technique="saliency", layer="fire9")
+    ours.start(2)
+    got = ours.WORK["map"](small, str(tmp_path))()["map"]
+    assert got.shape == (1, 67, 67, 1) and got.any()
+    cam = ours.WORK["map"](replace(small, technique="gradcam"), str(tmp_path))()["map"]
+    assert cam.min() == 0 and cam.max() == 1
+
+
+def test_stood_in_packages_can_be_imported_and_those_installed_stay():
+    import importlib
+    import sys
+
+    from benchmarks.stand_in import stand_in
+    stand_in("no_such_package_at_all", "json")
+    try:
+        assert importlib.import_module("no_such_package_at_all.part").anything(1, key=2) is not None
+        assert importlib.import_module("json") is json
+    finally:
+        sys.meta_path.pop()
+        for name in [n for n in sys.modules if n.startswith("no_such_package_at_all")]:
+            del sys.modules[name]
