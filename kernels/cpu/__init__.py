@@ -56,6 +56,7 @@ lrn_backward = _either(lrn.lrn_backward)
 axis_matmul = _either(resample.axis_matmul)
 chain_forward = _either(chain.chain_forward, chain.forward_singly)
 chain_backward_input = chain.chain_backward_input
+describe_chain = chain.describe
 
 
 def warmup():

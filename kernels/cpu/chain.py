@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from . import buffers, stages
-from .decisions import RULES
+from .decisions import RULES, Decisions
 
 MEMORY = 256 << 20          # bytes of activations at a time, unless the caller says less: larger batches go in parts
 _NO_RULE = "chain_backward_input: no rule {!r}; there are plain, guided, deconv and functions"
@@ -47,12 +47,29 @@ def chain_backward_input(dy, saved, rules):
     if isinstance(saved, list):
         return _backward_singly(dy, saved, rules)
     dy = np.ascontiguousarray(dy, np.float32)
-    first_stage = saved.parts[0][1][0][0]
+    first_stage, last_stage = saved.parts[0][1][0][0], saved.parts[0][1][-1][0]
+    shape = (saved.parts[-1][0] + saved.parts[-1][1][0][0].x_shape[0], *last_stage.y_shape[1:])
+    if dy.shape != shape:
+        raise ValueError(f"chain_backward_input: dy {dy.shape} must have the shape of the chain's output, {shape}")
     dx = np.empty((dy.shape[0], *first_stage.x_shape[1:]), np.float32)
     for first, plan, kept in saved.parts:
         last = first + plan[0][0].x_shape[0]
         _backward(dy[first:last], dx[first:last], plan, kept, rules)
     return dx
+
+
+def describe(x_shape, steps, weights, precision="float32", cache=None):
+    """How a chain runs on an input of this shape: [(indices of the steps, algorithm, bytes kept for the gradient)]."""
+    if precision == "float64" or not any(step.kind == "conv" for step in steps):
+        return [(range(i, i + 1), step.kind.replace("_", " "), None) for i, step in enumerate(steps)]
+    plan = _plan(tuple(x_shape[1:]), x_shape[0], steps, weights, precision, {} if cache is None else cache)
+    return [(indices, str(stage), _kept_bytes(stage)) for stage, indices in plan]
+
+
+def _kept_bytes(stage):
+    if stage.relu:
+        return Decisions.size(stage.y_shape, "bytes" if stage.pool else "bits")
+    return math.prod(stage.y_shape) if isinstance(stage, stages.PoolStage) and stage.kind == "max_pool" else 0
 
 
 def _plan(picture, N, steps, weights, precision, cache):

@@ -29,6 +29,14 @@ class Decisions:
         self.bytes = vectors * (v.LANES if kind == "bytes" else v.BITS_BYTES)
         self.memory = np.empty((N, self.rows, self.columns, self.bytes), np.uint8)
 
+    @staticmethod
+    def size(shape, kind):
+        """Bytes of the decisions of a map of this shape."""
+        N, H, W, K = shape
+        vectors = -(-K // v.LANES)
+        position = vectors * (v.LANES if kind == "bytes" else v.BITS_BYTES)
+        return N * -(-H // TILE) * TILE * -(-W // TILE) * TILE * position
+
     @property
     def address(self):
         return address(self.memory)

@@ -250,3 +250,21 @@ def test_unknown_rule_is_refused():
     y, saved = cpu.chain_forward(x, steps, weights, keep=True)
     with pytest.raises(ValueError, match="no rule 'gudied'"):
         cpu.chain_backward_input(np.ones_like(y), saved, ["gudied" if s.kind == "relu" else None for s in steps])
+
+
+def test_gradient_of_the_wrong_shape_is_refused():
+    steps, weights, x, _ = vgg_like()
+    y, saved = cpu.chain_forward(x, steps, weights, keep=True)
+    with pytest.raises(ValueError, match="must have the shape of the chain's output"):
+        cpu.chain_backward_input(y[:, 1:], saved, [None] * len(steps))
+
+
+def test_plan_names_algorithms_and_the_bytes_that_are_really_kept():
+    steps, weights, x, _ = vgg_like()
+    plan = cpu.describe_chain(x.shape, steps, weights)
+    assert [text for _, text, _ in plan] == [
+        "direct 3x3 from few channels + ReLU", "Winograd F(4x4,3x3) + ReLU + 2x2 max pooling",
+        "Winograd F(4x4,3x3) + ReLU + 2x2 max pooling", "Winograd F(4x4,3x3) + ReLU"]
+    assert [i for indices, _, _ in plan for i in indices] == list(range(len(steps)))
+    _, saved = cpu.chain_forward(x, steps, weights, keep=True)
+    assert [size for _, _, size in plan] == [kept.memory.nbytes for kept in saved.parts[0][2]]
