@@ -2,10 +2,10 @@
 
     start(threads, **settings) -> versions     import the library, set its threads
     WORK = {work: build(case, folder)}         build -> run; run() computes once and returns the answer as NHWC arrays
-                                               {"y": ...} or {"dx": ...} or {"dw": HWIO}, in whatever form `numpy` reads
+                                               {"y": ...}, {"dx": ...}, {"map": ...} or {"dw": HWIO}, in whatever form
+                                               `numpy` reads
     numpy(answer) -> the same as NumPy arrays, NHWC and HWIO
 
-                                               or {"map": ...}
 build raises Unsupported where the engine cannot do the case. To compare something new (a step of style transfer, an
 occlusion map): add a function to WORK under a new name, in ours and in the rivals that can, and rows to cases.py.
 """
