@@ -74,6 +74,7 @@ TECHNIQUES = {
     "pgd": Entry("G", "the strongest attack within a distance: projected steps from a random start"),
     "deepfool": Entry("G", "the shortest way to another class, over the nearest boundary"),
     "carlini_wagner": Entry("G", "the least change that fools, found by optimisation", {"searches": 2, "steps": 30}),
+    "universal": Entry("G", "one small change that fools the network on most pictures", {"passes": 3}),
     "linear_explanation": Entry("G", "why tiny changes fool: predicted and measured effect, growth, transfer"),
     "dream": Entry("H", "DeepDream: what a layer sees in the picture, it sees more", {"size": 256, "octaves": 3}),
     "texture": Entry("I", "a new piece of the picture's texture, of any size, from noise",
