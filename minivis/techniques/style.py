@@ -55,7 +55,7 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
     rate            length of the first step tried (lbfgs), or grey levels per step (adam, 5)
     history         steps that L-BFGS remembers
     content_weight  a; none means 5 (neural-style) or 1 (relative)
-    style_weight    b; none means 100 (neural-style) or 4 (relative)
+    style_weight    b; none means 100 (neural-style) or 8 (relative)
     tv_weight       c, the same at every size; none means 0.001 (neural-style) or 0.02 (relative)
     content_layers  where contents are compared, with weights
     style_layers    where styles are compared, with weights

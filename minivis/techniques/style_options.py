@@ -7,7 +7,7 @@ PRESETS = {
     "print": {"size": 1448, "steps": 200, "scales": 4, "optimizer": "lbfgs"},
 }
 WEIGHTS = {"neural-style": {"content": 5.0, "style": 100.0, "tv": 1e-3},
-           "relative": {"content": 1.0, "style": 4.0, "tv": 0.02}}
+           "relative": {"content": 1.0, "style": 8.0, "tv": 0.02}}
 
 # neural-style's options (Johnson 2015) and ours. None: what it set is no choice here.
 ALIASES = {

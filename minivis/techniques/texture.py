@@ -30,7 +30,8 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
             scale: Literal["relative", "paper"] = "relative", tv_weight: float = 0.005,
             pool: Literal["max", "avg"] | None = "avg", optimizer: Literal["lbfgs", "adam"] = "lbfgs",
             rate: float | None = None, history: int = 20, noise: float = 50.0, histogram: bool = True,
-            tileable: bool = False, tile: int | None = None, seed=0, memory=None, monitor=None) -> Synthesis:
+            tileable: bool = False, margin: int = 8, tile: int | None = None, seed=0, memory=None,
+            monitor=None) -> Synthesis:
     """A new piece of the picture's texture, of any size, from noise.
 
     min sum over layers l of w_l |G_l(x) - G_l(source)|^2, G the Gram matrices: averages over all positions of the
@@ -56,6 +57,7 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
     noise        standard deviation of the noise at the start, in grey levels
     histogram    in the end give each colour exactly the source's distribution
     tileable     the texture continues at the opposite side; its sides become multiples of the network's stride
+    margin       pixels made around the texture and cut off, because the network's padding spoils borders
     tile         work on pieces of this many pixels; none means as the memory limit asks
     """
     source = net.see(picture, source_size, "none" if source_size is None else "longest").picture
@@ -63,12 +65,16 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
     size = height or source.shape[0], width or source.shape[1]
     if min(size) < 8:
         raise MinivisError(f"texture: {size[1]} x {size[0]} pixels are too few")
-    if gram == "none" and (size != source.shape[:2] or scales > 1):
-        raise MinivisError("texture: with gram none the texture must have the source's size; use chw or hw")
+    if margin < 0:
+        raise MinivisError(f"texture: margin {margin} must be at least 0")
+    margin = 0 if tileable else margin
     step = step_of(fields_of(net, list(wanted), size)) if tileable else 1
-    sizes = sizes_up_to(size, scales, step)
+    sizes = sizes_up_to((size[0] + 2 * margin, size[1] + 2 * margin), scales, step)
+    if gram == "none" and (sizes[-1] != source.shape[:2] or scales > 1):
+        raise MinivisError("texture: with gram none the texture and its margin must have the source's size, "
+                           "so give margin 0; or use chw or hw")
     planner = Planner(net, wanted, optimizer, history, memory, tile, tileable)
-    if sizes[-1] != size:
+    if tileable and sizes[-1] != size:
         planner.notes.append(f"A tileable texture has sides that are multiples of {step}: {sizes[-1][1]} x "
                              f"{sizes[-1][0]} pixels.")
     weights = {"style": 1.0, "tv": tv_weight}
@@ -77,11 +83,13 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
                                 task.painter.noise(sizes[0], seed, noise), optimizer_of(optimizer, rate, history),
                                 monitor)
     levels = task.painter.levels(z)
+    cut = round(margin * len(levels) / sizes[-1][0])        # less if the run was stopped at a smaller size
+    levels = levels[cut:len(levels) - cut, cut:levels.shape[1] - cut]
     if histogram:
         levels = match_histogram(levels, source)
     return painted(levels, course, finished, source, planner, "the texture of the source",
-                   recipe(texture, net, seed, picture=picture, height=sizes[-1][0], width=sizes[-1][1],
-                          source_size=source_size, steps=steps, scales=scales, layers=wanted, gram=gram,
+                   recipe(texture, net, seed, picture=picture, height=levels.shape[0], width=levels.shape[1],
+                          margin=margin, source_size=source_size, steps=steps, scales=scales, layers=wanted, gram=gram,
                           normalize=normalize, scale=scale, tv_weight=tv_weight, pool=pool, optimizer=optimizer,
                           rate=rate, noise=noise, histogram=histogram, tileable=tileable, used=planner.used()))
 

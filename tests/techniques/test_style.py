@@ -244,7 +244,8 @@ def test_the_papers_loss_is_the_published_formula(net, pictures):
     """E = sum_l w_l / (4 N^2 M^2) sum (G - G')^2, equations 3 to 5 of Gatys et al. 2015."""
     red = pictures[1]
     result = texture(net, red, source_size=None, steps=1, scale="paper", normalize="quarter", tv_weight=0.0,
-                     layers={"relu1": 1.0, "relu3": 0.5}, pool=None, noise=30.0)
+                     layers={"relu1": 1.0, "relu3": 0.5}, pool=None, noise=30.0, margin=0)
+    assert result.pictures.shape == (1, 40, 56, 3)
     p = Painter(net)
     start, source = p.noise((40, 56), 0, 30.0), p.z(red)
     wanted = 0.0
@@ -259,5 +260,7 @@ def test_a_texture_that_cannot_be_says_why(net, pictures):
         texture(net, pictures[1], height=4)
     with pytest.raises(MinivisError, match="use chw or hw"):
         texture(net, pictures[1], height=64, gram="none")
+    with pytest.raises(MinivisError, match="margin -1"):
+        texture(net, pictures[1], margin=-1)
     with pytest.raises(MinivisError, match="normalize"):
         losses.style(net, "relu1", np.eye(6), normalize="half")
