@@ -66,6 +66,13 @@ def test_a_picture_with_its_recipe_comes_out(folder, tmp_path, capsys, words):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.png", "out.npz", "out.png"]
 
 
+def test_a_strip_is_one_figure(folder, tmp_path):
+    out = tmp_path / "strip.png"
+    assert run(folder, "style-strip @a.png --styles @b.png --ratios 0.1,10 --size 40 --steps 2", "net", "-o", out) == 0
+    recipe, size = recipe_of(out)
+    assert recipe["options"]["ratios"] == [0.1, 10.0] and min(size) > 100
+
+
 def test_stylize_takes_many_pictures_of_any_size_and_only_a_network(folder, tmp_path):
     out = tmp_path / "made"
     assert run(folder, "stylize @a.png @b.png", "style", "-o", out, "-q") == 0

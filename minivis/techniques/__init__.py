@@ -80,6 +80,8 @@ TECHNIQUES = {
     "texture": Entry("I", "a new piece of the picture's texture, of any size, from noise",
                      {"source_size": 128, "steps": 20}),
     "style": Entry("I", "style transfer: the picture painted like others", {"size": 160, "steps": 12, "scales": 1}),
+    "style_strip": Entry("I", "style transfer with less and with more weight on the style, side by side",
+                         {"size": 96, "steps": 8}),
     "stylize": Entry("I", "fast style transfer: through a network that has learnt one style", {"size": 512}),
 }
 

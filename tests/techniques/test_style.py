@@ -13,6 +13,7 @@ from minivis.network import Network
 from minivis.techniques.matching import Painter, default_layers, shared, sizes_up_to
 from minivis.techniques.style import style
 from minivis.techniques.style_options import ALIASES, translated
+from minivis.techniques.style_strip import style_strip
 from minivis.techniques.texture import texture
 
 
@@ -68,6 +69,15 @@ def test_more_weight_for_the_style_means_less_content(net, pictures):
     assert much.history["style"][-1] / 200 < 0.8 * little.history["style"][-1] / 0.2
     assert much.history["content"][-1] > 2 * little.history["content"][-1]
     assert np.abs(much.values[0] - content).mean() > np.abs(little.values[0] - content).mean()
+
+
+def test_a_strip_goes_from_content_to_style(net, pictures):
+    content, red, _ = pictures
+    strip = style_strip(net, content, styles=[red], ratios=[0.01, 1, 100], size=56, steps=15)
+    change = [np.abs(result.values[0] - content).mean() for result in strip.results]
+    assert change[0] < change[1] < change[2] and strip.captions[2] == "style weight 800"
+    with pytest.raises(MinivisError, match="1 to 24 numbers"):
+        style_strip(net, content, styles=[red], ratios=[])
 
 
 def test_blending_with_all_weight_on_one_style_is_that_style(net, pictures):
