@@ -1,4 +1,5 @@
 """What texture and style transfer share: which layers, how much memory, what a weight means, and the run over sizes."""
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,15 +64,16 @@ class Planner:
 
     Arrays of the picture's size that live at once, counted in the code of optimize.py, lbfgs.py and tiling.py: the
     picture, the best so far, the gradient, two pairs of picture and gradient (L-BFGS) or two moments (Adam), and eight
-    to work in; L-BFGS keeps two for each step it remembers besides, which may take a third of the memory.
+    to work in; L-BFGS keeps two for each step it remembers besides, which may take a third of the memory. `kept` are
+    layers whose values for the content are held all the time.
     """
 
-    def __init__(self, net, layers, optimizer, history, memory, tile=None, wrap=False):
+    def __init__(self, net, layers, optimizer, history, memory, tile=None, wrap=False, kept=()):
         if history < 1 or (tile is not None and tile < 1):
             raise MinivisError(f"history {history} and tile {tile} must be at least 1")
         self.net, self.layers, self.optimizer, self.history = net, list(dict.fromkeys(layers)), optimizer, history
         self.budget = default_budget() if memory is None else parse_bytes(memory)
-        self.tile, self.wrap, self.plans, self.notes = tile, wrap, {}, []
+        self.tile, self.wrap, self.kept, self.plans, self.notes = tile, wrap, list(kept), {}, []
 
     def __call__(self, size, plan=None):
         """The Plan for a size; `plan` is that of an interrupted run, kept so that the same bits come out."""
@@ -88,7 +90,7 @@ class Planner:
 
     def _plan(self, size):
         array, history = size[0] * size[1] * 3 * self.net.dtype.itemsize, self.history
-        left = self.budget - 15 * array - weight_bytes(self.net, self.layers)
+        left = self.budget - 15 * array - weight_bytes(self.net, self.layers) - self._kept_bytes(size)
         if self.optimizer == "lbfgs":
             history = min(history, max(2, int(self.budget / 3 // (2 * array))))
             left -= 2 * history * array
@@ -97,6 +99,11 @@ class Planner:
         side, note = plan_side(self.net, self.layers, size, left, self.wrap)
         self.notes += [note] if note else []
         return Plan(side, history)
+
+    def _kept_bytes(self, size):
+        table = self.net.table
+        shapes = infer_shapes(table, (*size, table.layers[0]["shape"][2]), names=table.needed(set(self.kept)))
+        return sum(math.prod(shapes[name]) for name in self.kept) * self.net.dtype.itemsize
 
     def used(self):
         """For the recipe: what was decided for each size."""

@@ -83,7 +83,7 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
     full = net.see(picture, o["size"], "longest").picture
     sources = Sources(_dressed(styles, full, colours), shares, masks, style_masks, style_scale, blend)
     task = Task(Painter(net, pool), full, sources, contents, wanted, weights, scale, gram,
-                Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile), seed)
+                Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile, kept=contents), seed)
     if scales is None:
         o["scales"] = min(o["scales"], most_scales(full.shape[:2]))
     sizes = sizes_up_to(full.shape[:2], o["scales"])

@@ -8,6 +8,7 @@ from ..batching import default_budget, parse_bytes
 from ..colours import with_colours_of
 from ..errors import MinivisError
 from ..options import Network, Picture
+from ..parameterize import to_device
 from ..results import Synthesis
 from ..tensor import Tensor
 from .common import recipe
@@ -43,7 +44,7 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
         raise MinivisError(f"{W} x {H} pixels need {needed / 1e6:.0f} MB, more than the memory limit of "
                            f"{budget / 1e6:.0f} MB; --size {side} fits, or give more --memory")
     step = _step(net, (H, W))
-    x = Tensor(net.preprocessing.normalize(shown, net.dtype)[None])
+    x = Tensor(to_device(net, net.preprocessing.normalize(shown, net.dtype)[None]))
     x = _continued(x, -H % step, -W % step)
     made = net(x, layers=[net.output_layer])[net.output_layer].numpy()[0, :H, :W].astype(np.float64)
     if units == "network":

@@ -10,7 +10,7 @@ from minivis.layers import Layer
 from minivis.loading import random_weights
 from minivis.monitor import Stop
 from minivis.network import Network
-from minivis.techniques.matching import Painter, default_layers, shared, sizes_up_to
+from minivis.techniques.matching import Painter, Planner, default_layers, shared, sizes_up_to
 from minivis.techniques.style import style
 from minivis.techniques.style_options import ALIASES, translated
 from minivis.techniques.style_strip import style_strip
@@ -182,6 +182,15 @@ def test_the_memory_limit_cuts_the_history_and_the_picture_and_says_so(net, pict
     text = " ".join(small.notes)
     assert "steps in place of 50" in text and "in tiles of" in text and not wanted.notes
     assert np.abs(small.values - wanted.values).max() < 1e-4
+
+
+def test_a_plan_counts_what_is_held_all_the_time(net):
+    """Values of relu1 of 512 x 512 pixels, 6 numbers each of 8 bytes: so much less is left for tiles."""
+    size, kept = (512, 512), 512 * 512 * 6 * 8
+    without, within = (Planner(net, ["relu1"], "adam", 1, "1GB", kept=k)._kept_bytes(size) for k in ((), ["relu1"]))
+    assert without == 0 and within == kept
+    sides = [Planner(net, ["relu1", "relu3"], "adam", 1, memory)(size).side for memory in ("1GB", "130MB", "106MB")]
+    assert sides[0] is None and sides[1] > sides[2]
 
 
 @pytest.mark.parametrize("options, message", [
