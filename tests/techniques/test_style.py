@@ -8,7 +8,7 @@ from minivis import colours, losses
 from minivis.errors import MinivisError
 from minivis.layers import Layer
 from minivis.loading import random_weights
-from minivis.monitor import Stop
+from minivis.monitor import Stop, read_state, write_state
 from minivis.network import Network
 from minivis.techniques.matching import Painter, Planner, default_layers, shared, sizes_up_to
 from minivis.techniques.style import style
@@ -155,14 +155,15 @@ class Saving:
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("stop", [1, 4, 6, 7])          # in both sizes, and at the seam between them
-def test_an_interrupted_run_goes_on_with_the_same_bits(net, pictures, optimizer, stop):
+def test_an_interrupted_run_goes_on_with_the_same_bits(net, pictures, optimizer, stop, tmp_path):
     content, red, _ = pictures
     options = {"styles": [red], "size": 112, "scales": 2, "steps": 8, "optimizer": optimizer}
     through = style(net, content, **options)
     monitor = Saving(stop)
     with pytest.raises(Interrupted):
         style(net, content, **options, monitor=monitor)
-    again = style(net, content, **options, monitor=Saving(state=monitor.state))
+    write_state(tmp_path / "state.h5", monitor.state, {})
+    again = style(net, content, **options, monitor=Saving(state=read_state(tmp_path / "state.h5")[0]))
     assert np.array_equal(again.values, through.values)
     assert all(np.array_equal(again.history[key], through.history[key]) for key in through.history)
 
