@@ -295,6 +295,17 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
     return x, saved if keep else None
 
 
+def describe_chain(x_shape, steps, weights, precision="float32", cache=None):
+    """How chain_forward runs: [(indices of the steps done in one go, the algorithm, bytes kept for the gradient)]."""
+    shape, rows = tuple(x_shape), []
+    for i, (step, weight) in enumerate(zip(steps, weights)):
+        x = np.zeros(shape, np.float32)
+        shape = chain_forward(x, [step], [weight], keep=False)[0].shape
+        kept = {"relu": x.size, "max_pool": 8 * int(np.prod(shape))}.get(step.kind, 0)
+        rows.append((range(i, i + 1), step.kind.replace("_", " "), kept))
+    return rows
+
+
 def chain_backward_input(dy, saved, rules):
     """dx of a chain. rules: for each step None, or for a "relu" step "plain", "guided", "deconv" or a function
     f(dy, positive) -> dx with a boolean array `positive`.

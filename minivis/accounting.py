@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import kernels
 from .shapes import infer_shapes, multiply_adds
 
 _VIEWS = ("dropout", "flatten")     # give their input's own memory on
@@ -82,3 +83,24 @@ def _kept(table, name, cells, size):
     if kind in ("tanh", "sigmoid", "softmax", "instance_norm"):
         return out * size
     return before * size if kind == "multiply" else 0
+
+
+def plan(net, size=None):
+    """How net(x) and its gradient run on one picture: [(layer names, algorithm, bytes kept for the gradient or None)].
+
+    Layers that the kernels do in one go share a row. None: the layer is an op of its own, which keeps what it says.
+    """
+    size = (size or net.input_size or (224, 224))
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    some = next(iter(net.weights.values())).data
+    shapes, rows = net.shapes(size), []
+    for run in net.runs((*size, shapes[net.table.names[0]][2])):
+        if run.steps is None:
+            rows.append((run.names, run.layers[0][1].replace("_", " "), None))
+            continue
+        names = [name for name, kind in run.layers if kind != "dropout"]
+        weights = [net.pair(name) if step.kind == "conv" else None for name, step in zip(names, run.steps)]
+        x_shape = (1, *shapes[run.reads[0]])
+        for where, how, kept in kernels.of(some).describe_chain(x_shape, run.steps, weights, net.precision):
+            rows.append(([names[i] for i in where], how, kept))
+    return rows

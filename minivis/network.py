@@ -105,9 +105,13 @@ class Network:
             self._plans[key] = plan(self.table, names, shapes, asked, start, fusible, pool)
         return self._plans[key]
 
+    def runs(self, shape):
+        """The chains.Runs of net(x) for one picture of `shape` (H, W, C): see accounting.plan."""
+        return self._plan(frozenset([self.output_layer]), tuple(shape), self.table.names[0], None, True, False)
+
     def _run_chain(self, run, pool, x):
         key = tuple(run.names), pool
-        weights = [self._pair(name) if kind == "conv" else None for name, kind in run.layers if kind != "dropout"]
+        weights = [self.pair(name) if kind == "conv" else None for name, kind in run.layers if kind != "dropout"]
         known, cache = self._caches.get(key, (weights, None))
         if any(a is not b for old, new in zip(known, weights) if new for a, b in zip(old, new)):
             self._forget()                  # somebody gave a weight's Tensor another array behind our back
@@ -117,7 +121,8 @@ class Network:
             self._caches[key] = weights, cache
         return Chain(run.layers, run.steps, weights, self.precision, cache, self.memory)(x)
 
-    def _pair(self, name):
+    def pair(self, name):
+        """(weight, bias or None) of a layer, arrays."""
         bias = self.weights.get(f"{name}/bias")
         return self.weights[f"{name}/weight"].data, None if bias is None else bias.data
 

@@ -2,6 +2,8 @@
 import numpy as np
 import pytest
 
+from minivis import kernels
+from minivis.accounting import plan
 from minivis.chains import Chain, cut
 from minivis.errors import MinivisError
 from minivis.layers import Layer, Table
@@ -182,3 +184,13 @@ def test_a_memory_limit_changes_no_bit():
         results.append((y.data, gradient(y, given)))
     for y, dx in results[1:]:
         assert np.array_equal(y, results[0][0]) and np.array_equal(dx, results[0][1])
+
+
+@pytest.mark.parametrize("kernel_set", ["cpu", "reference"])
+def test_the_plan_names_every_layer_once_and_says_what_is_kept(kernel_set):
+    net = random_network("squeezenet1_1", head=False)
+    with kernels.using(kernel_set):
+        rows = plan(net, 64)
+    assert [name for names, _, _ in rows for name in names] == [
+        name for name in net.table.needed([net.output_layer])[1:] if net.table[name].kind != "dropout"]
+    assert any(kept for _, _, kept in rows) and all(how for _, how, _ in rows)

@@ -10,4 +10,5 @@ def warmup() -> Report:
     from ..kernels.cpu.compile_cache import cache_folder
     begun = time.perf_counter()
     count = cpu.warmup()
-    return Report({"kernels": [count], "seconds": [round(time.perf_counter() - begun, 2)], "kept in": [str(cache_folder())]})
+    seconds = round(time.perf_counter() - begun, 2)
+    return Report({"kernels": [count], "seconds": [seconds], "kept in": [str(cache_folder())]})
