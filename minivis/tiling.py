@@ -256,7 +256,7 @@ def plan_side(net, layers, size, budget, wrap=False):
             break
     least = needed(Tiles(net, layers, size, before, wrap))
     return before, (f"The smallest tiles, {before} pixels, need {least / 1e6:.0f} MB, more than the "
-                    f"{budget / 1e6:.0f} MB that the memory limit leaves them.")
+                    f"{max(0, budget) / 1e6:.0f} MB that the memory limit leaves them.")
 
 
 def fields_of(net, layers, size):
