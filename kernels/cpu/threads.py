@@ -6,9 +6,8 @@ GIL and `args` is an int64 array of sizes and addresses (a "descriptor"); any ca
 handed out in order to whoever is free, so no thread waits long for another. Which thread computes an item must not
 matter for its result: that is what makes results the same bits for any number of threads.
 
-The calling thread works too. Compiled kernels are handed over without the GIL (handover.py). A pool of our own instead
-of Numba's prange: one parallel region costs about as little, functions compile ten times faster, and several Python
-threads may call at once. After a fork the child starts its own.
+The calling thread works too. A pool of our own instead of Numba's prange: one parallel region costs about as little,
+functions compile ten times faster, and several Python threads may call at once. After a fork the child starts its own.
 """
 import contextlib
 import functools
@@ -16,11 +15,8 @@ import itertools
 import os
 import queue
 import threading
-import time
 
-import numpy as np
-
-from . import buffers, compile_cache
+from . import buffers
 
 _lock = threading.Lock()         # guards the settings, and the starting of workers
 _local = threading.local()       # .scratch: this thread's scratch memory; .working: it is inside a job
@@ -64,54 +60,6 @@ def _checked(n, who):
     if value < 1:
         raise ValueError(f"{who}: the number of threads must be a whole number from 1 up, not {n!r}")
     return value
-
-
-# Of kernels, one caller at a time uses the slot (see handover.py); everything else goes through the inbox.
-_slot_lock = threading.Lock()
-_slot = None
-_WATCH = 2000                    # looks at the slot before a worker sleeps, about 0.1 ms
-_HAND_OVER = True                # False: wake workers through the inbox for kernels too
-
-
-def _run_kernel(function, args, count, chunk, scratch, helpers):
-    """run for a compiled kernel. The slot is ours. -> whether it went well."""
-    global _slot
-    from . import handover as h
-    if _slot is None:
-        memory = np.zeros(h.SLOT + 8, np.int64)
-        start = -(memory.__array_interface__["data"][0] // 8) % 8           # on a cache line
-        _slot = memory[start:start + h.SLOT]
-    if args.dtype != np.int64 or not args.flags.c_contiguous:
-        raise TypeError(f"kernel {function.__name__}: the descriptor must be a contiguous int64 array")
-    function.load()
-    _slot[[h.FUNCTION, h.ARGUMENTS, h.COUNT, h.CHUNK, h.SCRATCH, h.OUT, h.NEXT, h.FAILED]] = (
-        function.address, args.__array_interface__["data"][0], count, chunk, scratch, compile_cache.OUT, 0, 0)
-    for _ in range(helpers - int(_slot[h.WATCHING])):
-        _inbox.put(None)                                                    # wake those who sleep
-    d = np.array([_slot.__array_interface__["data"][0], 0])
-    h.lead(d, _scratch(scratch) if scratch else 0, 1, _WATCH)
-    while not d[1]:                                                         # somebody was put aside by the system
-        time.sleep(5e-5)
-        h.lead(d, 0, 0, _WATCH)
-    return _slot[h.FAILED] == 0
-
-
-def _attend():
-    """What a worker does when woken for the slot: work on it, then watch it for a while."""
-    from . import handover as h
-    slot = _slot
-    if slot is None:
-        return
-    d = np.array([slot.__array_interface__["data"][0], 0])
-    patience = _WATCH if get_threads() <= _cores else 1                     # no watching on a core others need
-    size = 0
-    while True:
-        held = getattr(_local, "scratch", None)
-        size = max(size, held[1] if held else 0)
-        h.attend(d, _scratch(size) if size else 0, size, patience)
-        if not d[1]:
-            return
-        size = int(d[1])
 
 
 class _Task:
@@ -181,13 +129,6 @@ def run(function, args, count, chunk=1, scratch=0):
     if len(_workers) < helpers:
         _start(helpers)
     native = hasattr(function, "bound")
-    if native and _HAND_OVER and _slot_lock.acquire(blocking=False):
-        try:
-            if not _run_kernel(function, args, count, chunk, scratch, helpers):
-                raise RuntimeError("a kernel was stopped by an error inside")
-        finally:
-            _slot_lock.release()
-        return
     call = function.bound(args) if native else functools.partial(function, args)
     task = _Task(call, native, count, chunk, scratch)
     for _ in range(helpers):
@@ -210,10 +151,7 @@ def _worker(inbox):
     task = None
     while True:
         task = inbox.get()
-        if task is None:
-            _attend()
-        else:
-            task.help()
+        task.help()
         task = None    # hold nothing while waiting
 
 
@@ -229,9 +167,9 @@ def _scratch(size):
 
 def _after_fork():
     """In a forked child no worker exists, and locks and queue may be in any state: start afresh."""
-    global _lock, _local, _inbox, _blas_lock, _blas_users, _slot_lock, _slot
+    global _lock, _local, _inbox, _blas_lock, _blas_users
     _lock, _local, _inbox, _blas_lock = threading.Lock(), threading.local(), queue.SimpleQueue(), threading.Lock()
-    _blas_users, _slot_lock, _slot = 0, threading.Lock(), None
+    _blas_users = 0
     _workers.clear()
 
 
