@@ -46,6 +46,11 @@ def folder(tmp_path_factory):
     save_network(net, path / "nan.h5")
     with h5py.File(path / "nan.h5", "r+") as f:
         f["layers/conv1/weight"][...] = bad["conv1/weight"]
+    save_network(net, path / "shape.h5")
+    with h5py.File(path / "shape.h5", "r+") as f:
+        del f["layers/conv1/weight"]
+        f["layers/conv1/weight"] = np.zeros((3, 3, 4, 4), np.float32)
+    (path / "cut.h5").write_bytes((path / "tiny.h5").read_bytes()[:3000])
     return path
 
 
@@ -86,7 +91,8 @@ def test_bad_input_is_one_line_exit_1_and_leaves_no_file(case, folder, tmp_path,
     assert sorted(folder.rglob("*")) == before and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("file, word", [("nan.h5", "conv1"), ("other.h5", "other.h5"), ("nothdf5.h5", "nothdf5.h5"),
+@pytest.mark.parametrize("file, word", [("nan.h5", "conv1"), ("shape.h5", "conv1"), ("cut.h5", "cut.h5"),
+                                        ("other.h5", "other.h5"), ("nothdf5.h5", "nothdf5.h5"),
                                         ("missing.h5", "missing.h5"), ("a.png", "a.png")])
 def test_a_bad_network_file_is_one_line_that_names_what_is_wrong(file, word, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
