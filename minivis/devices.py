@@ -25,11 +25,13 @@ def _gpu_missing(number):
     try:
         cupy = importlib.import_module("cupy")
         count = cupy.cuda.runtime.getDeviceCount()
-        importlib.import_module(".kernels.gpu", __package__)
+        missing = importlib.import_module(".kernels.gpu", __package__).NOT_YET
     except ImportError as error:
         return f"the GPU needs CuPy (pip install 'minivis[gpu]'): {error}"
     except Exception as error:      # CuPy's own errors are classes that exist only where it is installed
         return f"no NVIDIA GPU can be used here: {error}".split("\n")[0]
+    if missing:
+        return f"{len(missing)} kernels have not been written for the GPU yet; use --device cpu"
     return None if number < count else f"there are {count} GPUs here, numbered from 0"
 
 

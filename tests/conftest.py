@@ -32,6 +32,9 @@ def pytest_collection_modifyitems(items):
 
 def pytest_terminal_summary(terminalreporter):
     """Say in one place how many tests want what this machine does not give, and which."""
+    from minivis.kernels.gpu import NOT_YET
+    if NOT_YET:
+        terminalreporter.write_line(f"{len(NOT_YET)} kernels have not been written for the GPU (kernels/gpu/NOT_YET)")
     for kind in ("data", "gpu"):
         names = [report.nodeid for report in terminalreporter.getreports("skipped")
                  if isinstance(report.longrepr, tuple) and f"Skipped: {kind}: " in report.longrepr[2]]

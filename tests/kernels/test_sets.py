@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minivis import kernels
-from minivis.kernels import cpu, reference
+from minivis.kernels import cpu, gpu, reference
 
 NAMES = [name for name, thing in vars(reference).items()
          if inspect.isfunction(thing) and thing.__module__ == reference.__name__ and not name.startswith("_")]
@@ -22,6 +22,17 @@ def test_the_definition_has_kernels():
 def test_cpu_has_every_name_with_the_same_signature(name):
     assert list(inspect.signature(getattr(cpu, name)).parameters.values()) == \
         list(inspect.signature(getattr(reference, name)).parameters.values())
+
+
+def test_gpu_has_every_name_with_the_same_signature_or_lists_it_as_missing():
+    there = {name for name in vars(gpu) if name in NAMES}
+    assert set(gpu.NOT_YET) | there == set(NAMES) and not set(gpu.NOT_YET) & there
+    for name in there:
+        assert list(inspect.signature(getattr(gpu, name)).parameters) == \
+            list(inspect.signature(getattr(reference, name)).parameters)
+    for name in gpu.NOT_YET:
+        with pytest.raises(AttributeError, match="NOT_YET"):
+            getattr(gpu, name)
 
 
 def test_of_gives_the_set_of_the_array_and_refuses_what_it_does_not_know():
