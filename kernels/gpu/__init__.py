@@ -1,7 +1,7 @@
 """The GPU kernel set: CUDA of our own, through CuPy.
 
-NOT_YET lists the kernels of `reference` that have not been written for the GPU. Asking for one is an error that says so,
-never a copy to the host.
+NOT_YET lists the kernels of `reference` that have not been written for the GPU. Asking for one is an error that says
+so, never a copy to the host.
 """
 from pathlib import Path
 
