@@ -56,7 +56,7 @@ def test_a_kernel_that_cannot_be_compiled_means_plain_numpy_and_one_warning(tmp_
         assert y.tolist() == [[[[0, 2]]]] and cpu.unpack_mask(mask, x.shape).tolist() == [[[[False, True]]]]
         print(len(caught), cpu._plain_only, "plain NumPy" in str(caught[0].message))
     """
-    env = {**os.environ, "MINIVIS_CACHE": str(tmp_path)}
+    env = {**os.environ, "MINIVIS_CACHE": str(tmp_path), "MINIVIS_INTRINSICS": "1"}
     out = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
     assert out.stdout.split() == ["1", "True", "True"], out.stderr
 
