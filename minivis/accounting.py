@@ -26,8 +26,7 @@ class Row(NamedTuple):
 def summary(net, size=None):
     """A Row per layer for pictures of `size` (None: the network's own, or 224 x 224 if it takes any)."""
     from .receptive_field import field
-    size = (size or net.input_size or (224, 224))
-    size = (size, size) if isinstance(size, int) else tuple(size)
+    size = _size(net, size)
     shapes = net.shapes(size)
     rows = []
     for layer in net.table:
@@ -38,6 +37,12 @@ def summary(net, size=None):
         rows.append(Row(layer.name, layer.kind, shapes[layer.name], parameters,
                         multiply_adds(layer, ins, shapes[layer.name]), seen.size, seen.stride))
     return rows
+
+
+def _size(net, size):
+    """(H, W) from a side or a pair; None: the network's own, or 224 x 224 if it takes any."""
+    size = size or net.input_size or (224, 224)
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def bytes_needed(net, shape, layers=None, backward=False):
@@ -90,8 +95,7 @@ def plan(net, size=None):
 
     Layers that the kernels do in one go share a row. None: the layer is an op of its own, which keeps what it says.
     """
-    size = (size or net.input_size or (224, 224))
-    size = (size, size) if isinstance(size, int) else tuple(size)
+    size = _size(net, size)
     some = next(iter(net.weights.values())).data
     shapes, rows = net.shapes(size), []
     for run in net.runs((*size, shapes[net.table.names[0]][2])):

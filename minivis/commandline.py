@@ -151,7 +151,8 @@ class Job:
 
     def run(self):
         if self.args.threads is not None:
-            _set_threads(self.args.threads)
+            from .kernels.cpu import set_threads
+            set_threads(self.args.threads)
         sources = getattr(self.args, self.each.name) if self.each else [None]
         if self.name in techniques.TECHNIQUES:
             targets = self._targets(sources)
@@ -296,12 +297,6 @@ def _check_raw(path):
     if Path(path).suffix != ".npz":
         raise MinivisError(f"{path}: numbers are written as .npz; end the name in .npz")
     check_folder(path)
-
-
-def _set_threads(count):
-    if count < 1:
-        raise MinivisError(f"--threads {count}: at least 1 thread is needed")
-    os.environ["MINIVIS_THREADS"] = str(count)      # read when the pool starts
 
 
 def _failed(error):

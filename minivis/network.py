@@ -316,9 +316,3 @@ def _default_features(table, logits_layer):
     if averages:
         return averages[-1]
     return table.reads[logits_layer][0] if logits_layer else table.names[-1]
-
-
-def load_network(*args, **kwargs):
-    """The network in a weights file, or an embedded one by name: see loading.load_network."""
-    from . import loading
-    return loading.load_network(*args, **kwargs)

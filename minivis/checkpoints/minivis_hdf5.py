@@ -28,12 +28,6 @@ SMALL = 64 * 2**20              # no growth limit below this
 _TABLE_KEYS = ("layers", "logits_layer", "features_layer", "output_layer")
 
 
-def is_minivis(path):
-    """Whether a file is HDF5 with our format attribute."""
-    with open_hdf5(path) as root:
-        return root.attribute("format") == "minivis"
-
-
 def read(path, precision="float32"):
     """The Network in a file. Anything missing, extra, misshapen or not finite is one WeightFileError."""
     try:
