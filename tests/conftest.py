@@ -70,3 +70,29 @@ def each_kernel_set(request):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def write_tiny_inputs():
+    """f(path, height, width): put a small classifier with labels (tiny.h5) and a picture of noise (a.png) in a folder."""
+    from PIL import Image
+
+    from minivis.checkpoints.minivis_hdf5 import write
+    from minivis.layers import Layer
+    from minivis.network import Network
+
+    def write_inputs(path, height, width):
+        random = np.random.RandomState(0)
+        layers = [Layer("input", "input", shape=[None, None, 3]), Layer("conv1", "conv", filters=4, kernel=3, pad=1),
+                  Layer("relu1", "relu"), Layer("pool1", "max_pool", kernel=2),
+                  Layer("conv2", "conv", filters=3, kernel=3), Layer("relu2", "relu"),
+                  Layer("scores", "global_avg_pool")]
+        weights = {"conv1/weight": random.standard_normal((3, 3, 3, 4)), "conv1/bias": np.zeros(4),
+                   "conv2/weight": random.standard_normal((3, 3, 4, 3)), "conv2/bias": np.zeros(3)}
+        preprocessing = {"size": [24, 24], "resize": None, "crop": "none", "channels": "BGR", "range": 1,
+                         "interpolation": "bilinear", "antialias": True, "mean": [.5, .5, .5], "std": [.5, .5, .5]}
+        net = Network(layers, weights, "scores", preprocessing=preprocessing, name="tiny",
+                      labels=[("n01", "cat"), ("n02", "dog"), ("n03", "bird")])
+        write(net, path / "tiny.h5")
+        Image.fromarray(random.randint(0, 256, (height, width, 3)).astype(np.uint8)).save(path / "a.png")
+    return write_inputs

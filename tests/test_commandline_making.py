@@ -12,9 +12,6 @@ import pytest
 from PIL import Image
 
 from minivis import commandline
-from minivis.checkpoints.minivis_hdf5 import write as save_network
-from minivis.layers import Layer
-from minivis.network import Network
 
 ROOT = Path(__file__).parent.parent
 SLOWLY = """
@@ -33,20 +30,9 @@ sys.exit(commandline.main(sys.argv[2:]))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, write_tiny_inputs):
     path = tmp_path_factory.mktemp("inputs")
-    random = np.random.RandomState(0)
-    layers = [Layer("input", "input", shape=[None, None, 3]), Layer("conv1", "conv", filters=4, kernel=3, pad=1),
-              Layer("relu1", "relu"), Layer("pool1", "max_pool", kernel=2), Layer("conv2", "conv", filters=3, kernel=3),
-              Layer("relu2", "relu"), Layer("scores", "global_avg_pool")]
-    weights = {"conv1/weight": random.standard_normal((3, 3, 3, 4)), "conv1/bias": np.zeros(4),
-               "conv2/weight": random.standard_normal((3, 3, 4, 3)), "conv2/bias": np.zeros(3)}
-    preprocessing = {"size": [24, 24], "resize": None, "crop": "none", "channels": "BGR", "range": 1,
-                     "interpolation": "bilinear", "antialias": True, "mean": [.5, .5, .5], "std": [.5, .5, .5]}
-    net = Network(layers, weights, "scores", preprocessing=preprocessing, name="tiny",
-                  labels=[("n01", "cat"), ("n02", "dog"), ("n03", "bird")])
-    save_network(net, path / "tiny.h5")
-    Image.fromarray(random.randint(0, 256, (60, 50, 3)).astype(np.uint8)).save(path / "a.png")
+    write_tiny_inputs(path, 60, 50)
     return path
 
 
