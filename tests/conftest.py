@@ -74,7 +74,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def write_tiny_inputs():
-    """f(path, height, width): put a small classifier with labels (tiny.h5) and a picture of noise (a.png) in a folder."""
+    """f(path, height, width): put a small classifier (tiny.h5) and a picture of noise (a.png) into a folder."""
     from PIL import Image
 
     from minivis.checkpoints.minivis_hdf5 import write
