@@ -26,8 +26,9 @@ def cam(net: Network, picture: Picture, *, target: Target = None, upsample: Upsa
     """
     seen, x = look(net, picture)
     layer, weights = class_weights(net)
-    start = begin(net, x, target=target)
-    a = host(net(x, layers=[layer])[layer].data)[0]
+    values = net(x, layers=[layer, net.logits_layer])
+    start = begin(net, x, target=target, values=values)
+    a = host(values[layer].data)[0]
     index = start.target["index"]
     values = a[:, :, index] if weights is None else a @ weights[:, index]
     return finish(net, View(seen, x, start, layer, a, None), values, upsample, relu,

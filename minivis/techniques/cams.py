@@ -5,11 +5,10 @@ import numpy as np
 
 from ..centres import centres, over_picture
 from ..errors import MinivisError
-from ..objectives import class_scores
 from ..ops.resample import resize_matrix
 from ..receptive_field import field
 from ..tensor import Tensor, gradient
-from .common import Start, attribution, begin, look
+from .common import Start, attribution, begin, look, top_layer
 from .sampling import host
 
 Upsample = Literal["centres", "corners", "half_pixel", "nearest"]
@@ -25,22 +24,38 @@ class View(NamedTuple):
     g: np.ndarray | None
 
 
-def view(net, picture, layer=None, *, target=None, unit=None, positions="strongest", score="logit", needs_grad=True):
-    """Forward to the target, and back to the layer (None: the last one with a map below the class scores)."""
-    seen, x = look(net, picture, needs_grad=needs_grad)
-    start = begin(net, Tensor(x.data), target=target, unit=unit, positions=positions, score=score)
-    layer = last_map(net, start.layer) if layer is None else net.layer_name(layer)
+def view(net, picture, layer=None, *, target=None, unit=None, positions="strongest", score="logit", needs_grad=True,
+         to_input=False):
+    """Forward to the target, once, and back to the layer (None: the last one with a map below the class scores).
+
+    to_input   keep what a walk down to the picture needs: `start` then hangs on `x`
+    """
+    seen, x = look(net, picture, needs_grad=to_input)
+    top = top_layer(net, unit)
+    layer = last_map(net, top) if layer is None else net.layer_name(layer)
     if net.rank(layer) != 3:
         raise MinivisError(f"layer {layer} is a vector without places; a class activation map needs a layer with a map")
-    if layer == start.layer or layer not in net.table.needed([start.layer]):
-        raise MinivisError(f"layer {layer} does not lie below {start.layer}, where the score is read")
-    values = net(x, layers=[layer, start.layer])
-    a = host(values[layer].data)[0]
-    g = None
+    if layer == top or layer not in net.table.needed([top]):
+        raise MinivisError(f"layer {layer} does not lie below {top}, where the score is read")
+    values = _forward(net, x, layer, top, needs_grad and not to_input)
+    start = begin(net, x, target=target, unit=unit, positions=positions, score=score, values=values)
+    a, g = values[layer], None
     if needs_grad:
-        tensor = values[start.layer] if start.kind == "activation" else class_scores(values[start.layer], start.kind)
-        g = host(gradient(tensor, values[layer], seed=start.seed)[0])
-    return View(seen, x, start, layer, a, g)
+        g = host(gradient(start.tensor, a, seed=start.seed)[0])
+    return View(seen, x, start, layer, host(a.data)[0], g)
+
+
+def _forward(net, x, layer, top, from_layer):
+    """{layer, top: Tensor} by one forward pass. from_layer: the gradient goes down to `layer` alone, so that only what
+    lies above it keeps anything, if all ways from the picture lead through it."""
+    if not from_layer:
+        return net(x, layers=[layer, top])
+    try:
+        net.table.needed([top], layer)
+    except MinivisError:        # another way leads around the layer
+        return net(Tensor(x.data, needs_grad=True), layers=[layer, top])
+    a = Tensor(net(x, layers=[layer])[layer].data, needs_grad=True)
+    return {layer: a, top: net(a, layers=[top], start=layer)[top]}
 
 
 def last_map(net, top):

@@ -101,14 +101,22 @@ def one_hot(tensor, place):
     return seed
 
 
-def begin(net, x, *, target=None, unit=None, score="logit", positions="strongest"):
-    """Forward to a class score, or to a unit if one is named; the Start of the way back."""
-    if unit is None:
-        return class_start(net, net(x, layers=[net.logits_layer]), target, score)
-    if target is not None:
+def begin(net, x, *, target=None, unit=None, score="logit", positions="strongest", values=None):
+    """Forward to a class score, or to a unit if one is named; the Start of the way back. values: the layers of a
+    forward pass that was made already, that of top_layer among them."""
+    if unit is not None and target is not None:
         raise MinivisError(f"give a class ({target}) or a unit ({unit}), not both")
-    layer, _ = unit_layer(net, unit)
-    return unit_start(net, net(x, layers=[layer]), unit, positions)
+    values = net(x, layers=[top_layer(net, unit)]) if values is None else values
+    return class_start(net, values, target, score) if unit is None else unit_start(net, values, unit, positions)
+
+
+def top_layer(net, unit=None):
+    """The layer where the score is read: a unit's, or the class scores'."""
+    if unit is not None:
+        return unit_layer(net, unit)[0]
+    if net.logits_layer is None:
+        raise MinivisError(f"network {net.name} has no class scores (no logits layer); start at a unit")
+    return net.logits_layer
 
 
 def input_gradient(net, x, start, rules="plain"):

@@ -7,7 +7,7 @@ from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
 from ..tensor import gradient
 from .cams import UPSAMPLED, Upsample, enlarge
-from .common import Positions, attribution, begin, look, recipe
+from .common import Positions, attribution, begin, look, recipe, top_layer
 from .sampling import host
 
 
@@ -31,10 +31,11 @@ def full_gradient(net: Network, picture: Picture, *, target: Target = None, unit
               pixels' centres, nearest) or by receptive-field centres
     """
     seen, x = look(net, picture, needs_grad=True)
-    start = begin(net, x, target=target, unit=unit, positions=positions)
-    with_bias = bias_layers(net, start.layer)
-    values = net(x, layers=[*with_bias, start.layer])
-    grads = [host(g) for g in gradient(values[start.layer], [x, *(values[n] for n in with_bias)], seed=start.seed)]
+    top = top_layer(net, unit)
+    with_bias = bias_layers(net, top)
+    values = net(x, layers=[*with_bias, top])
+    start = begin(net, x, target=target, unit=unit, positions=positions, values=values)
+    grads = [host(g) for g in gradient(start.tensor, [x, *(values[n] for n in with_bias)], seed=start.seed)]
     from_input = net.to_rgb(host(x.data)[0] * grads[0][0])
     total = float(from_input.sum(dtype="f8"))
     size, parts = x.shape[1:3], [part(from_input, scaling).sum(axis=2)]

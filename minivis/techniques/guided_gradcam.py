@@ -5,7 +5,6 @@ from ..results import Attribution
 from .cams import UPSAMPLED, Upsample, enlarge, view, weighted
 from .common import Positions, attribution, input_gradient, recipe
 from .guided_backprop import CAUTION
-from .sampling import score_of
 
 
 def guided_gradcam(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
@@ -27,10 +26,10 @@ def guided_gradcam(net: Network, picture: Picture, *, target: Target = None, uni
     upsample  how places become pixels: by receptive-field centres, or as a resized picture (corners: aligned by the
               corner pixels' centres, half_pixel: by the edges, nearest)
     """
-    v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score)
+    v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score, to_input=True)
     where = weighted(v.a, v.g.mean(axis=(0, 1))).clip(min=0)
     big = enlarge(net, where, v.layer, v.x.shape[1:3], upsample)
-    g = input_gradient(net, v.x, v.start._replace(tensor=score_of(net, v.x, v.start)), rules="guided")
+    g = input_gradient(net, v.x, v.start, rules="guided")
     values = g * big[:, :, None]
     notes = [f"Grad-CAM of layer {v.layer}, enlarged by {UPSAMPLED[upsample]}.", CAUTION]
     if not where.any():

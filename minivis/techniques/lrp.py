@@ -5,8 +5,8 @@ from ..options import Network, Picture, Target, Unit
 from ..relevance.canonise import canonised
 from ..relevance.composites import composite
 from ..results import Attribution
-from ..tensor import Tensor, gradient
-from .common import Positions, attribution, begin, look, recipe
+from ..tensor import gradient
+from .common import Positions, attribution, begin, look, recipe, top_layer
 from .sampling import host
 
 NORMS = ("lrn", "batch_norm", "scale")
@@ -56,9 +56,10 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
 def begin_keeping(net, x, *, target=None, unit=None, positions="strongest"):
     """(start as of common.begin, the network in canonical form, {norm folded: into which layer}); the start's tensor
     is of a forward pass of that network, which keeps the inputs of all layers."""
-    start = begin(net, Tensor(x.data), target=target, unit=unit, positions=positions)
-    canonical, folded = canonised(net, start.layer)
-    return (start._replace(tensor=canonical(x, layers=[start.layer], keep="inputs")[start.layer]), canonical, folded)
+    top = top_layer(net, unit)
+    canonical, folded = canonised(net, top)
+    values = canonical(x, layers=[top], keep="inputs")
+    return begin(net, x, target=target, unit=unit, positions=positions, values=values), canonical, folded
 
 
 def _used(texts):
