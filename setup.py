@@ -16,6 +16,6 @@ setup(
         "minivis": ["golden/*.npz", "golden/*.json", "golden/attribution/*.npz", "golden/perturbation/*.npz",
                     "golden/style/*.npz", "golden/synthesis/*.npz"],
         "minivis.kernels": ["gpu/*.cu", "gpu/*.cuh", "gpu/NOT_YET"],
-        "minivis.weights": ["*.csv", "*.h5", "*.toml"],
+        "minivis.weights": ["*.csv", "*.h5", "*.toml", "styles/*.jpg"],
     },
 )
