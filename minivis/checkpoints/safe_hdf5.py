@@ -97,6 +97,10 @@ class Group:
             raise self.refuse(name, f"holds {np.count_nonzero(~np.isfinite(array))} values that are not finite")
         return array
 
+    def dataset(self, name):
+        """The member dataset itself, checked, for reading a large one in parts; shape and type are the caller's to check."""
+        return self._dataset(name)
+
     def refuse(self, name, why):
         """The error to raise about a member."""
         where = f"{self.where}/{name}" if name else self.where or "/"
