@@ -117,7 +117,8 @@ def _extra(module, package):
 def kl_divergence(X, points, perplexity):
     """KL(P || Q) = sum p log(p / q) of a map by all pairs, in nats: van der Maaten and Hinton 2008, equation 2.
 
-    p_j|i is a Gaussian around i whose width gives it the perplexity; P their symmetrised mean; Q Student's t in the map.
+    p_j|i is a Gaussian around i whose width gives it the perplexity; P their symmetrised mean; Q Student's t in the
+    map.
     """
     P, Q = similarities(check_points(X), perplexity), student(np.asarray(points, np.float64))
     here = P > 0
