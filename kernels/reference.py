@@ -247,6 +247,35 @@ def _channel_sums(v, size, mirrored=False):
     return sliding_window_view(padded, size, axis=3).sum(axis=-1)
 
 
+# ------------------------------------------------------------------------------ batch normalisation, in training
+
+
+def batch_norm_forward(x, scale, shift, eps, rectify=False):
+    """y = scale (x - mean) / sqrt(var + eps) + shift over all axes but the last. -> y, mean, var (biased), mask.
+
+    rectify: y is max(that, 0), and the mask that of a ReLU; else the mask is None.
+    """
+    axes = tuple(range(x.ndim - 1))
+    mean, var = x.mean(axis=axes, dtype=float), x.var(axis=axes, dtype=float)
+    y = (x - mean.astype(x.dtype)) * (scale / np.sqrt(var + eps)).astype(x.dtype) + shift
+    y, mask = relu_forward(y) if rectify else (y, None)
+    return y, mean.astype(x.dtype), var.astype(x.dtype), mask
+
+
+def batch_norm_backward(dy, x, scale, mean, var, eps, mask=None):
+    """-> dx, dscale, dshift. With z = (x - mean) / sqrt(var + eps): dx = scale (dy - mean(dy) - z mean(dy z)) / sqrt.
+
+    mean and var are those of x, and the gradient through them is in it. mask: that of a ReLU behind.
+    """
+    axes = tuple(range(x.ndim - 1))
+    dy = dy if mask is None else relu_backward(dy, mask)
+    inverse = 1 / np.sqrt(var + eps)
+    z = (x - mean) * inverse
+    dscale, dshift = (dy * z).sum(axis=axes), dy.sum(axis=axes)
+    dx = scale * inverse * (dy - dy.mean(axis=axes) - z * (dy * z).mean(axis=axes))
+    return dx.astype(x.dtype), dscale.astype(x.dtype), dshift.astype(x.dtype)
+
+
 # --------------------------------------------------------------------------------------- one axis at a time
 
 

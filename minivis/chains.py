@@ -22,9 +22,12 @@ class Run(NamedTuple):
     done_with: list         # values that nobody needs afterwards
 
 
-def plan(table, names, shapes, asked, start, fusible, pool=None):
-    """The Runs that compute `asked` from `start`. names: the layers needed, in order; shapes: {name: shape} of them."""
-    runs = cut(table, names, asked, start, fusible)
+def plan(table, names, shapes, asked, start, fusible, pool=None, learning=()):
+    """The Runs that compute `asked` from `start`. names: the layers needed, in order; shapes: {name: shape} of them.
+
+    learning: batch normalisations that are being trained: each runs together with a ReLU that alone reads it.
+    """
+    runs = with_relus(table, cut(table, names, asked, start, fusible), asked, learning)
     last = {start: 0}                                   # {value: the last run that reads or makes it}
     for i, run in enumerate(runs):
         last[run[-1]] = i
@@ -70,6 +73,20 @@ def cut(table, names, asked, start, fusible):
             runs.append(run)
         run_of[name] = run
     return [part for run in runs for part in _worth_fusing(table, run)]
+
+
+def with_relus(table, runs, asked, learning):
+    """The runs, each [norm] of `learning` that is read by the [ReLU] next in line alone made one with it."""
+    result = []
+    for run in runs:
+        last = result[-1] if result else []
+        behind = len(last) == 1 and last[0] in learning and last[0] not in asked and list(table.reads[run[0]]) == last
+        alone = behind and sum(list(table.reads[name]).count(last[0]) for other in runs for name in other) == 1
+        if alone and len(run) == 1 and table[run[0]].kind == "relu":
+            result[-1] = last + run
+        else:
+            result.append(run)
+    return result
 
 
 def _worth_fusing(table, run):

@@ -20,11 +20,13 @@ PRECISIONS = {"float32": "float32", "float32-direct": "float32", "float64": "flo
 GPU_ONLY = ("tf32", "float16")
 
 
-def run_layer(layer, inputs, weights, *, pool=None, train=None, keep=False, precision="float32", statistics=None):
+def run_layer(layer, inputs, weights, *, pool=None, train=None, keep=False, precision="float32", statistics=None,
+              rectify=False):
     """The output Tensor of one layer. Its op bears the layer's name and, with keep, holds its input in op.x (a tuple of
     arrays if there are several). See Network.__call__ for pool and train; `statistics` collects those of a batch.
+    rectify: the ReLU behind a batch normalisation in training is part of it.
     """
-    op = _make(layer, pool, train, precision)
+    op = BatchNormTrain(layer["eps"], rectify=True) if rectify else _make(layer, pool, train, precision)
     op.layer = layer.name
     if layer.kind in ("add", "multiply") and len(inputs) > 2:
         return _pairwise(op, inputs, keep)
@@ -87,6 +89,8 @@ def _weights(layer, x, weights, train):
     C = x.shape[-1]
     if layer.kind == "scale" and not layer["per_channel"]:
         return [_constant(x, C, layer["factor"]), _constant(x, C, layer["offset"])]
+    if layer.kind == "instance_norm" and layer["styles"] > 1:
+        return [t[0] for t in found]        # of several styles the first, unless style_networks.blended mixed them
     if layer.kind == "batch_norm" and not layer["affine"]:
         found = [_constant(x, C, 1), _constant(x, C, 0), *found]
     return found[:2] if layer.kind == "batch_norm" and train is not None else found

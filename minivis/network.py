@@ -78,7 +78,8 @@ class Network:
                 y = self._run_chain(run, pool, *inputs)
             else:
                 y = run_layer(self.table[run.names[0]], inputs, self.weights, pool=pool, train=train,
-                              keep=keep == "inputs", precision=self.precision, statistics=statistics)
+                              keep=keep == "inputs", precision=self.precision, statistics=statistics,
+                              rectify=len(run.names) > 1)
             values[run.names[-1]] = y
             del inputs, y
             for name in run.done_with:
@@ -94,15 +95,16 @@ class Network:
             names = self.table.needed(asked, start)
             shapes = infer_shapes(self.table, shape, start=start, names=names)
             self._check_dense(names, shapes, start)
-            fuse = fuse and self.precision != "float64"
+            chains = fuse and self.precision != "float64"
 
             def fusible(layer):
-                return (fuse and layer.kind in FUSED and layer.name not in trained
+                return (chains and layer.kind in FUSED and layer.name not in trained
                         and not (train and layer.kind == "dropout"))
 
             if len(self._plans) >= 64:
                 self._plans.clear()
-            self._plans[key] = plan(self.table, names, shapes, asked, start, fusible, pool)
+            learning = [n for n in trained if self.table[n].kind == "batch_norm"] if fuse and train else ()
+            self._plans[key] = plan(self.table, names, shapes, asked, start, fusible, pool, learning)
         return self._plans[key]
 
     def runs(self, shape):

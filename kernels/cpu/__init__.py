@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import reference
 from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
-from . import blas, chain, compile_cache, convolution, linear, lrn, pooling, relu, resample, weight_gradient
+from . import batch_norm, blas, chain, compile_cache, convolution, linear, lrn, pooling, relu, resample, weight_gradient
 from .blas import unpack_mask, unpack_switch  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
@@ -54,6 +54,8 @@ guided_relu_backward = _either(relu.guided_relu_backward)
 deconv_relu_backward = relu.deconv_relu_backward
 lrn_forward = _either(lrn.lrn_forward)
 lrn_backward = _either(lrn.lrn_backward)
+batch_norm_forward = _either(batch_norm.batch_norm_forward, reference.batch_norm_forward)
+batch_norm_backward = _either(batch_norm.batch_norm_backward, reference.batch_norm_backward)
 axis_matmul = _either(resample.axis_matmul)
 chain_forward = _either(chain.chain_forward, chain.forward_singly)
 chain_backward_input = chain.chain_backward_input

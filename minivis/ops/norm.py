@@ -106,16 +106,30 @@ class Standardize(Op):
         return (dx, dscale, dshift)[:len(self.needs)]
 
 
-class BatchNormTrain(Standardize):
-    """Batch normalisation with the batch's own statistics, over every axis but the channels."""
+class BatchNormTrain(Op):
+    """Batch normalisation with the batch's own statistics, over every axis but the channels; the gradient passes
+    through them too. After forward `.mean` and `.var` hold them.
+
+    rectify: a ReLU behind it in the same pass over memory, which is what the time of this op goes into.
+    """
     kind = "batch_norm"
 
-    def __init__(self, eps=1e-5):
-        super().__init__(None, eps)
+    def __init__(self, eps=1e-5, rectify=False):
+        self.eps, self.rectify = float(eps), rectify
 
     def forward(self, x, scale=None, shift=None):
-        self.axes = tuple(range(x.ndim - 1))
-        return super().forward(x, scale, shift)
+        _check(self.kind, x, scale=scale, shift=shift)
+        xp, C = kernels.xp(x), x.shape[-1]
+        self.scale = xp.ones(C, x.dtype) if scale is None else scale
+        shift = xp.zeros(C, x.dtype) if shift is None else shift
+        y, self.mean, self.var, mask = kernels.of(x).batch_norm_forward(x, self.scale, shift, self.eps, self.rectify)
+        self.kept = (x, mask) if any(self.needs) else None
+        return y
+
+    def backward(self, dy):
+        x, mask = self.kept
+        found = kernels.of(dy).batch_norm_backward(dy, x, self.scale, self.mean, self.var, self.eps, mask)
+        return tuple(g if needed else None for g, needed in zip(found, self.needs))
 
 
 class InstanceNorm(Standardize):

@@ -112,6 +112,25 @@ def test_lrn_equals_the_definition(shape, dtype, size, beta, per_size, seed):
     assert dx.dtype == y.dtype == dtype
 
 
+@given(SHAPES, FLOATS, st.booleans(), st.sampled_from([0, 300]), st.integers(0, 99))
+@MANY
+def test_batch_norm_in_training_equals_the_definition_wherever_the_values_lie(shape, dtype, rectify, far, seed):
+    rng = np.random.default_rng(seed)
+    x, dy = (rng.standard_normal(shape) + far).astype(dtype), rng.standard_normal(shape).astype(dtype)
+    scale, shift = rng.standard_normal((2, shape[-1])).astype(dtype)
+    exact = reference.batch_norm_forward(x.astype(float), scale.astype(float), shift.astype(float), 0.1, rectify)
+    y, mean, var, mask = cpu.batch_norm_forward(strided(x), scale, shift, 0.1, rectify)
+    assert y.dtype == dtype and (mask is None) == (not rectify)
+    close = {"rtol": 0, "atol": (2e-5 if dtype == np.float32 else 1e-12) * (1 + far)}
+    for got, expected in zip((y, mean, var), exact):
+        np.testing.assert_allclose(got, expected, **close)
+    bools = cpu.unpack_mask(mask, shape).astype(bool) if rectify else None
+    back = cpu.batch_norm_backward(strided(dy), x, scale, mean, var, 0.1, mask)
+    for got, expected in zip(back, reference.batch_norm_backward(dy.astype(float), x.astype(float), scale, mean, var,
+                                                                 0.1, bools)):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=(1e-4 if dtype == np.float32 else 1e-11) * (1 + far))
+
+
 @given(SHAPES, FLOATS, st.integers(1, 30), st.sampled_from([1, 2]), st.integers(0, 9), st.integers(0, 99))
 @MANY
 def test_axis_matmul_equals_the_definition_for_banded_and_full_matrices(shape, dtype, rows, axis, band, seed):
