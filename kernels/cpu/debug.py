@@ -60,3 +60,15 @@ def check_winograd(d, x, w, y, m, bias, decisions, unpool):
     if unpool is not None:
         demand(unpool.kind == "bytes" and unpool.shape == x.shape, f"unpooling {x.shape} by decisions {unpool.shape}")
         demand(d[PAD_TOP] == d[PAD_LEFT] == 1, "unpooling while reading needs a padding of 1")
+
+
+def check_weight_gradient(x, dy, dw, pad):
+    """The arrays of a 3x3 weight gradient."""
+    if not ON:
+        return
+    (N, H, W, C), (_, OH, OW, K) = x.shape, dy.shape
+    check_array("x", x)
+    check_array("dy", dy, (N, OH, OW, K))
+    check_array("dw", dw, (3, 3, C, K))
+    demand(all(0 <= p <= 2 for p in pad), f"padding {tuple(pad)}")
+    demand(H + pad[0] >= OH and W + pad[1] >= OW, f"dy {dy.shape} of x {x.shape} with padding {tuple(pad)}")

@@ -7,11 +7,11 @@ is padded, a unit's part of it is copied into scratch memory with the zeros.
 
 Units are summed in order within a chunk, and chunks in order at the end. The chunks depend on the shapes alone, so the
 bits do not depend on threads. The same product of x with itself is the Gram matrix, and that of two plain matrices the
-weight gradient of a linear layer.
+weight gradient of a linear layer. 3x3 filters go through winograd_weight.py.
 """
 import numpy as np
 
-from . import buffers, threads
+from . import buffers, choice, threads, winograd_weight
 from . import vector as v
 from .addresses import address, float32_at, float64_at, int64_at
 from .compile_cache import helper, inlined, kernel
@@ -246,10 +246,15 @@ def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
 
 def conv2d_backward_weight(dy, x, w_shape, stride, pad, dilation, groups, precision="float32"):
     """dw[p,q,c,k] = sum over n,i,j of x[n, i*sh + p*dh - top, j*sw + q*dw - left, c] * dy[n,i,j,k]."""
+    how = choice.algorithm(dy.shape[1:3], w_shape, stride, pad, dilation, groups, precision, dy.dtype)
     dy = np.ascontiguousarray(dy)
     x = np.ascontiguousarray(x, dy.dtype)
     dw = (np.empty if dy.size else np.zeros)(w_shape, dy.dtype)
-    if dw.size and dy.size:
+    if not (dw.size and dy.size):
+        return dw
+    if how.tile:
+        winograd_weight.weight_gradient(x, dy, dw, how.tile, (pad[0], pad[2]))
+    else:
         _accumulate(x, dy, w_shape, stride, pad, dilation, groups, dw)
     return dw
 

@@ -41,7 +41,7 @@ def _up(value, multiple):
 
 
 @helper
-def _window(n, top, left, first, count, address, row, column, size, rows, columns, channels, patch):
+def window(n, top, left, first, count, address, row, column, size, rows, columns, channels, patch):
     """Copy what lies inside the map of a window n x n at (top, left) into a patch of zeros. `size`: bytes per channel.
     address is that of the map's picture; row and column its distances in bytes."""
     v.clear(patch, n * n * count * size)
@@ -71,7 +71,7 @@ def _input_tile(d, image, top, left, first, count, out, component, patch, m, pla
     if inside:
         source = x + top * row + left * column + first * t.SIZE
     else:
-        _window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
+        window(n, top, left, first, count, x, row, column, t.SIZE, d[H], d[W], d[C], patch)
         source, row, column = patch, n * count * t.SIZE, count * t.SIZE
     if not spread:
         plain(source, row, column, out, component, count)
@@ -83,7 +83,7 @@ def _input_tile(d, image, top, left, first, count, out, component, patch, m, pla
             cells += top * cell_row + left * cell_column + first
         else:
             aside = patch + n * n * count * t.SIZE
-            _window(n, top, left, first, count, cells, cell_row, cell_column, 1, d[H], d[W], cell_column, aside)
+            window(n, top, left, first, count, cells, cell_row, cell_column, 1, d[H], d[W], cell_column, aside)
             cells, cell_row, cell_column = aside, n * count, count
         unpool(source, row, column, cells, cell_row, cell_column, out, component, count)
 

@@ -3,6 +3,8 @@
     input    V = B^T d B      d: n x n numbers of a tile        -> n*n components, `component` bytes apart
     filter   U = G g G^T      g: 3 x 3 weights                  -> n*n components
     output   Y = A^T M A      M: n*n components                 -> m x m numbers, finished on the spot
+    gradient Z = A dy A^T     dy: m x m numbers of a tile       -> n*n components       (of the weight gradient,
+    weight   dw = G^T S G     S: n*n components                 -> 3 x 3 numbers         winograd_weight.py)
 
 "Finished" is where everything a layer does to a convolution's result happens while it is still in registers: bias, ReLU
 and its mask, 2x2 pooling and its switches; and in the gradient the ReLU's backward rule. The gradient's input transform
@@ -139,6 +141,34 @@ def filter_transform(m):
         grid = [[v.load(b, _address(b, w, row, i, column, j)) for j in range(3)] for i in range(3)]
         _store_components(b, _both_ways(b, apply_rows, matrices(m).G, grid), out, component)
         loop.end([b.add(w, step), b.add(out, out_step)])
+    return transform
+
+
+def gradient_transform(m):
+    """f(dy, row, column, out, component, count): the transpose of the output transform."""
+    @v.emit(6)
+    def transform(b, dy, row, column, out, component, count):
+        loop = v.Loop(b, v.scaled(b, count, SIZE), [], step=v.REGISTER)
+        dy, out = b.add(dy, loop.index), b.add(out, loop.index)
+        grid = [[v.load(b, _address(b, dy, row, i, column, j)) for j in range(m)] for i in range(m)]
+        A = list(zip(*matrices(m).AT))
+        _store_components(b, _both_ways(b, apply_rows, A, grid), out, component)
+        loop.end()
+    return transform
+
+
+def weight_transform(m):
+    """f(sums, component, out, tap, count): the transpose of the filter transform; 3x3 results, `tap` bytes apart."""
+    n = m + 2
+
+    @v.emit(5)
+    def transform(b, sums, component, out, tap, count):
+        loop = v.Loop(b, v.scaled(b, count, SIZE), [], step=v.REGISTER)
+        sums, out = b.add(sums, loop.index), b.add(out, loop.index)
+        grid = [[v.load(b, b.add(sums, v.scaled(b, component, i * n + j))) for j in range(n)] for i in range(n)]
+        GT = list(zip(*matrices(m).G))
+        _store_components(b, _both_ways(b, apply_columns, GT, grid), out, tap)
+        loop.end()
     return transform
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivis.kernels import cpu, reference
-from minivis.kernels.cpu import threads
+from minivis.kernels.cpu import threads, winograd_weight
 
 from .test_convolution import convolutions, integers, strided
 
@@ -19,7 +19,7 @@ def test_weight_gradient_equals_the_definition_bit_by_bit(convolution, dtype, se
     x_shape, w_shape, geometry = convolution
     x = integers(seed, x_shape, dtype)
     dy = integers(seed + 1, reference.conv2d_forward(x, np.zeros(w_shape, dtype), None, **geometry).shape, dtype)
-    dw = cpu.conv2d_backward_weight(strided(dy), strided(x), w_shape, **geometry)
+    dw = cpu.conv2d_backward_weight(strided(dy), strided(x), w_shape, **geometry, precision="float32-direct")
     np.testing.assert_array_equal(dw, reference.conv2d_backward_weight(dy, x, w_shape, **geometry))
     assert dw.dtype == dtype
 
@@ -36,8 +36,34 @@ def test_weight_gradient_of_known_layers_equals_the_definition(fast, x_shape, w_
     how = ((stride, stride), (pad,) * 4, (1, 1), groups)
     x = integers(0, x_shape, dtype)
     dy = integers(1, reference.conv2d_forward(x, np.zeros(w_shape, dtype), None, *how).shape, dtype)
-    np.testing.assert_array_equal(fast.conv2d_backward_weight(dy, x, w_shape, *how),
+    np.testing.assert_array_equal(fast.conv2d_backward_weight(dy, x, w_shape, *how, precision="float32-direct"),
                                   reference.conv2d_backward_weight(dy, x, w_shape, *how))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.sampled_from([2, 4]), st.integers(1, 40), st.integers(1, 20), st.integers(1, 20), st.integers(1, 140),
+       st.integers(1, 140), st.tuples(*[st.integers(0, 2)] * 4), st.integers(0, 99))
+def test_winograd_weight_gradient_equals_the_definition(m, N, H, W, C, K, pad, seed):
+    OH, OW = H + pad[0] + pad[1] - 2, W + pad[2] + pad[3] - 2
+    if min(OH, OW) < 1 or N * H * W * C * K > 1 << 22:
+        return
+    rng = np.random.default_rng(seed)
+    x, dy = (rng.standard_normal(shape, np.float32) for shape in ((N, H, W, C), (N, OH, OW, K)))
+    dw = np.full((3, 3, C, K), np.nan, np.float32)
+    winograd_weight.weight_gradient(x, dy, dw, m, (pad[0], pad[2]))
+    true = reference.conv2d_backward_weight(dy.astype(float), x.astype(float), (3, 3, C, K), (1, 1), pad, (1, 1), 1)
+    assert np.abs(dw - true).max() <= 1e-5 * max(np.abs(true).max(), np.sqrt(N * OH * OW))
+
+
+def test_winograd_weight_gradient_is_the_adjoint_of_the_convolution():
+    """<conv(x, w), dy> = <w, dw>, over several chunks of tiles and blocks of channels."""
+    rng = np.random.default_rng(0)
+    shapes = (20, 14, 15, 80), (3, 3, 80, 90), (20, 14, 15, 90)
+    x, w, dy = (rng.standard_normal(shape, np.float32) for shape in shapes)
+    how = {"stride": (1, 1), "pad": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+    dw = cpu.conv2d_backward_weight(dy, x, w.shape, **how)
+    y = cpu.conv2d_forward(x.astype(float), w.astype(float), None, **how)
+    assert abs(np.vdot(y, dy) - np.vdot(w, dw)) <= 1e-6 * np.linalg.norm(y) * np.linalg.norm(dy)
 
 
 @given(st.integers(1, 3), st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3, 16, 50]), FLOATS)
@@ -85,6 +111,7 @@ def test_same_bits_for_any_number_of_threads(dtype):
 
     def everything():
         return (cpu.conv2d_backward_weight(dy, x, (3, 3, 30, 70), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+                cpu.conv2d_backward_weight(dy, x, (3, 3, 30, 70), (1, 1), (1, 1, 1, 1), (1, 1), 1, "float32-direct"),
                 cpu.conv2d_backward_weight(x, x, (3, 3, 1, 30), (1, 1), (1, 1, 1, 1), (1, 1), 30), cpu.gram(x),
                 cpu.linear_forward(a, w, None), cpu.linear_backward_input(b, w), cpu.linear_backward_weight(b, a))
 
