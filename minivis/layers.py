@@ -125,7 +125,8 @@ KINDS = {       # kind: {setting: (default, check)}
     "lrn": {"size": (5, _whole(1, 4096)), "alpha": (1e-4, _number()), "beta": (0.75, _number()), "k": (1.0, _number()),
             "per_size": (True, _flag)},
     "batch_norm": {"eps": (1e-5, _number(0)), "affine": (True, _flag)},
-    "instance_norm": {"eps": (1e-5, _number(0)), "affine": (True, _flag)},
+    "instance_norm": {"eps": (1e-5, _number(0)), "affine": (True, _flag),
+                      "styles": (1, _whole(1, 4096))},                  # rows of scale and shift: see style_networks
     "pad": {"pad": (_REQUIRED, _padding(False)), "mode": ("zero", _one_of("zero", "reflect", "edge"))},
     "upsample": {"factor": (2, _whole(1, 64))},                     # each value becomes factor x factor equal ones
     "flatten": {"order": ("hwc", _one_of("hwc", "chw"))},

@@ -53,6 +53,8 @@ def layer_weights(layer, ins):
     affine = {"scale": C, "shift": C}
     if kind == "batch_norm":
         return {**(affine if layer["affine"] else {}), "mean": C, "var": C}
+    if kind == "instance_norm" and layer["affine"] and layer["styles"] > 1:
+        return {name: (layer["styles"], *C) for name in affine}
     if (kind == "instance_norm" and layer["affine"]) or (kind == "scale" and layer["per_channel"]):
         return affine
     return {}

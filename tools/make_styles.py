@@ -4,6 +4,7 @@
 
 Each is drawn at twice its size and averaged, from np.random.RandomState, so that the same picture comes out anywhere.
 """
+import itertools
 import sys
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def mosaic(random):
     courses = []
     for k in range(24):                                         # courses of the ground, along the hills' line
         at = q + pitch * random.rand()
-        courses.append(np.stack([0.74 + 0.09 * np.sin(7 * at + 1) + 0.03 * np.sin(17 * at) + (k + 0.5) * pitch, at], -1))
+        height = 0.74 + 0.09 * np.sin(7 * at + 1) + 0.03 * np.sin(17 * at) + (k + 0.5) * pitch
+        courses.append(np.stack([height, at], -1))
     seeds = np.concatenate([sky, *courses])
     seeds = seeds + random.normal(0, 0.0016, seeds.shape)
     first, second, cell = nearest_two(seeds, y, x)
@@ -120,7 +122,7 @@ def _stroke(draw, random, tone, along, across, offset, start, length, least):
     t = np.linspace(0, 1, 9)
     bend = random.normal(0, 2.0) * np.sin(np.pi * t)
     points = BIG / 2 + np.outer(start + t * length, along) + np.outer(offset + bend, across)
-    for a, b in zip(points[:-1], points[1:]):
+    for a, b in itertools.pairwise(points):
         middle = (a + b) / 2
         if not (0 <= middle[0] < BIG and 0 <= middle[1] < BIG):
             continue
