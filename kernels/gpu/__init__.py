@@ -1,9 +1,13 @@
-"""The GPU kernel set: CUDA of our own, through CuPy.
+"""The GPU kernel set: CUDA of our own, through CuPy. Same names and signatures as `reference`.
 
 NOT_YET lists the kernels of `reference` that have not been written for the GPU. Asking for one is an error that says
-so, never a copy to the host.
+so, never a copy to the host. Importing this needs neither CuPy nor a GPU; launch.py is the one door to the device.
 """
 from pathlib import Path
+
+from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
+from . import launch  # noqa: F401
+from .relu import deconv_relu_backward, guided_relu_backward, relu_backward, relu_forward, unpack_mask  # noqa: F401
 
 NOT_YET = tuple((Path(__file__).parent / "NOT_YET").read_text(encoding="utf-8").split())
 
