@@ -6,6 +6,7 @@ Exit status: 0, 1 (one line says what was wrong), 2 (usage), 130 (Ctrl-C). Pictu
 progress and remarks to stderr. Only the module of the sub-command that was asked for is imported.
 """
 import argparse
+import contextlib
 import difflib
 import json
 import os
@@ -148,6 +149,7 @@ class Job:
         self.parameters = parameters(function)
         self.reserved = reserved(function)
         self.each = next((p for p in self.parameters if p.is_picture and p.positional and not p.many), None)
+        self.stopped = False        # by Ctrl-C, with what there was until then delivered
 
     def run(self):
         if self.args.threads is not None:
@@ -163,6 +165,8 @@ class Job:
         for source, (picture_file, raw_file) in zip(sources, targets):
             try:
                 rows.append(self._one(source, fixed, picture_file, raw_file))
+                if self.stopped:
+                    break
             except (MinivisError, ValueError, KeyError, OSError) as error:
                 if len(sources) == 1:
                     raise
@@ -170,16 +174,13 @@ class Job:
                 _failed(error)
         if self.args.json:
             print(json.dumps(rows, indent=1))
-        return 1 if failures else 0
+        return 130 if self.stopped else 1 if failures else 0
 
     def _fixed_arguments(self):
         """Everything but the picture that changes from call to call."""
         values = {}
         if "net" in self.reserved:
-            from .loading import load_network
-            named = () if self.args.network is None else (self.args.network,)
-            net = load_network(*named, device=self.args.device, precision=self.args.precision)
-            values["net"] = net.with_memory(self.args.memory) if self.args.memory else net
+            values["net"] = self._network()
         for name in ("seed", "memory"):
             if name in self.reserved:
                 values[name] = getattr(self.args, name)
@@ -191,6 +192,15 @@ class Job:
                 values[p.name] = value
         return values
 
+    def _network(self):
+        from .loading import DEFAULT, load_network
+        choose = getattr(self.function, "network_for", None)    # a technique that needs another one, or none
+        name = self.args.network or (choose(self.args) if choose else DEFAULT)
+        if name is None:
+            return None
+        net = load_network(name, device=self.args.device, precision=self.args.precision)
+        return net.with_memory(self.args.memory) if self.args.memory else net
+
     def _one(self, source, fixed, picture_file, raw_file):
         values = dict(fixed)
         if self.each:
@@ -199,20 +209,30 @@ class Job:
         if "monitor" in self.reserved:
             from .monitor import SilentMonitor, TerminalMonitor
             how = {}
-            if hasattr(self.args, "resume"):
+            if hasattr(self.args, "resume") and picture_file is not None:      # commands keep their own states
                 state_file = self._state_file(values, picture_file)
                 how = {"state_file": state_file, "resume": self.args.resume}
             monitor = SilentMonitor(**how) if self.args.quiet else TerminalMonitor(self.name, **how)
             values["monitor"] = monitor
-        try:
-            result = self.function(**values)
-        finally:
-            if monitor is not None:
-                monitor.close()
+        result = self._call(values, monitor)
         row = self._deliver(result, source, picture_file, raw_file)
-        if state_file is not None:
+        self.stopped = monitor is not None and monitor.stopping
+        if state_file is not None and not self.stopped:
             state_file.delete()
         return row
+
+    def _call(self, values, monitor):
+        if monitor is None:
+            return self.function(**values)
+        from .monitor import Stop, stops_on_interrupt
+        gently = stops_on_interrupt(monitor) if self.name in techniques.TECHNIQUES else contextlib.nullcontext()
+        try:
+            with gently:
+                return self.function(**values)
+        except Stop:
+            raise KeyboardInterrupt from None       # it has nothing to show yet
+        finally:
+            monitor.close()
 
     def _state_file(self, values, picture_file):
         """Where this run keeps what it needs to go on, and what a run must have in common with it."""
@@ -238,6 +258,8 @@ class Job:
             self._wrote(self.args.figure)
         if self.args.json:
             return row | result.to_dict()
+        if hasattr(result, "said") and not self.args.quiet:
+            print(result.said())
         if self.name in PRINTS or self.name in commands.COMMANDS:
             many = self.each is not None and len(getattr(self.args, self.each.name)) > 1
             print((f"{source}\n" if many else "") + result.text())

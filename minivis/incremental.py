@@ -20,7 +20,7 @@ from .chains import Chain, step_of
 from .kernels.cpu import threads
 from .layer_ops import run_layer
 from .layers import Layer
-from .monitor import SilentMonitor
+from .monitor import SilentMonitor, Stop
 from .ops.geometry import pair
 from .shapes import infer_shapes, pads, steps
 from .tensor import Tensor
@@ -93,8 +93,11 @@ class Incremental:
             held = {n: count for n, count in held.items() if self.last[n] > i}
         return most * size
 
-    def run_all(self, boxes, content, memory=None, monitor=None):
-        """As run, for any number of boxes: as many at once as the budget allows; content(i) is made when needed."""
+    def run_all(self, boxes, content, memory=None, monitor=None, may_stop=False):
+        """As run, for any number of boxes: as many at once as the budget allows; content(i) is made when needed.
+
+        may_stop   when the monitor says Stop, give the values so far instead of passing it on
+        """
         boxes = np.asarray(boxes).reshape(-1, 4)
         monitor = monitor or SilentMonitor()
         budget = default_budget() if memory is None else parse_bytes(memory)
@@ -102,7 +105,12 @@ class Incremental:
         found = []
         for part in split(len(boxes), each, budget):
             found.append(self.run(boxes[part], [content(i) for i in range(part.start, part.stop)]))
-            monitor.step(part.stop, len(boxes))
+            try:
+                monitor.step(part.stop, len(boxes))
+            except Stop:
+                if not may_stop:
+                    raise
+                break
         return self.xp.concatenate(found)
 
     # -------------------------------------------------------------------------------------------------- one layer

@@ -5,8 +5,11 @@ far. It offers its state by `monitor.save(...)` and asks for the last one by `mo
 notebook and a page each supply a monitor; a technique that gets None uses `SilentMonitor()`.
 """
 
+import contextlib
 import json
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Protocol
@@ -45,13 +48,21 @@ class SilentMonitor:
 
     def __init__(self, state_file=None, resume=True):
         self.state_file, self.resume = state_file, resume
+        self.stopping, self.offered = False, None
+
+    def stop(self):
+        """Let the run end at its next step, with the best so far; its state is kept."""
+        self.stopping = True
 
     def step(self, done, total, terms=None, picture=None):
-        pass
+        if self.stopping and done < total:
+            if self.offered is not None:        # the last one came too early to be written
+                self.state_file.save(self.offered, force=True)
+            raise Stop
 
     def save(self, state):
         if self.state_file is not None:
-            self.state_file.save(state)
+            self.offered = None if self.state_file.save(state, force=self.stopping) else state
 
     def load(self):
         return self.state_file.load() if self.state_file is not None and self.resume else None
@@ -70,8 +81,11 @@ class TerminalMonitor(SilentMonitor):
         self.bar = None
 
     def step(self, done, total, terms=None, picture=None):
-        if not self.stream.isatty():
-            return
+        if self.stream.isatty():
+            self._show(done, total, terms)
+        super().step(done, total, terms, picture)
+
+    def _show(self, done, total, terms):
         if self.bar is None or self.bar.total != total:
             self.close()
             from tqdm import tqdm
@@ -88,6 +102,26 @@ class TerminalMonitor(SilentMonitor):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+@contextlib.contextmanager
+def stops_on_interrupt(monitor, stream=None):
+    """Within, the first Ctrl-C stops a SilentMonitor's run at its next step; the second ends it at once."""
+    def interrupt(_number, _frame):
+        if monitor.stopping:
+            raise KeyboardInterrupt
+        monitor.stop()
+        print("stopping after this step, with what there is; Ctrl-C again ends at once", file=stream or sys.stderr)
+
+    ours = threading.current_thread() is threading.main_thread() and (      # only that thread may handle signals
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler)      # and nobody else wants them
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StateFile:

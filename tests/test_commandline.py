@@ -1,5 +1,7 @@
 """The command line: what a person types, right and wrong. Wrong input is one line, exit 1 or 2, and leaves no file."""
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +190,40 @@ def test_interrupting_is_exit_130(folder, monkeypatch, capsys):
         raise KeyboardInterrupt
     monkeypatch.setattr(commandline.Job, "run", interrupted)
     assert run(folder, "classify", "@a.png") == 130
+
+
+def test_an_interrupted_run_delivers_what_it_has(folder, tmp_path, monkeypatch, capsys):
+    from minivis.monitor import TerminalMonitor
+
+    def step(self, done, total, *rest, original=TerminalMonitor.step, **more):
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, done, total, *rest, **more)
+    monkeypatch.setattr(TerminalMonitor, "step", step)
+    out = tmp_path / "map.png"
+    argv = ("rise", "@a.png", "--samples", "20", "--memory", "1KB", "--network", "@tiny.h5", "--json", "-o", out)
+    assert run(folder, *argv) == 130
+    said = capsys.readouterr()
+    row, = json.loads(said.out)
+    assert row["partial"] and any("stopped after 1 of 20 masks" in note for note in row["notes"])
+    assert "stopping after this step" in said.err and out.exists()
+
+
+def test_an_interrupted_run_keeps_its_state_and_goes_on(folder, tmp_path, monkeypatch, capsys):
+    from minivis.monitor import SilentMonitor
+    argv = ("visualize", "cat", "--steps", "6", "--size", "32", "--network", "@tiny.h5", "-q")
+    assert run(folder, *argv, "-o", tmp_path / "whole.png", "--raw", tmp_path / "whole.npz") == 0
+    with monkeypatch.context() as patch:
+        def step(self, done, total, *rest, original=SilentMonitor.step, **more):
+            if done == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            original(self, done, total, *rest, **more)
+        patch.setattr(SilentMonitor, "step", step)
+        assert run(folder, *argv, "-o", tmp_path / "a.png") == 130
+    assert (tmp_path / "a.resume.h5").exists() and (tmp_path / "a.png").exists()
+    assert run(folder, *argv, "--resume", "-o", tmp_path / "a.png", "--raw", tmp_path / "a.npz") == 0
+    whole, resumed = (np.load(tmp_path / f"{name}.npz") for name in ("whole", "a"))
+    assert np.array_equal(whole["values"], resumed["values"]) and not (tmp_path / "a.resume.h5").exists()
 
 
 def test_it_runs_as_a_module(folder):

@@ -1,7 +1,9 @@
 """A saved state comes back bit for bit, only for its own recipe, and is written whole or not at all."""
 
+import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,7 +12,15 @@ import numpy as np
 import pytest
 
 from minivis.errors import MinivisError
-from minivis.monitor import SilentMonitor, StateFile, Stop, TerminalMonitor, read_state, write_state
+from minivis.monitor import (
+    SilentMonitor,
+    StateFile,
+    Stop,
+    TerminalMonitor,
+    read_state,
+    stops_on_interrupt,
+    write_state,
+)
 
 RECIPE = {"technique": "dream", "options": {"steps": 5, "layer": "conv1"}, "seed": 0}
 STATE = {
@@ -158,3 +168,33 @@ def test_silent_monitor_keeps_states_only_when_given_a_file(tmp_path):
 
 def test_stop_is_no_error_that_a_broad_except_for_user_errors_would_show():
     assert not issubclass(Stop, ValueError)
+
+
+def test_the_first_interrupt_stops_at_the_next_step_and_the_second_at_once(tmp_path):
+    file = StateFile(tmp_path / "s.h5", RECIPE)
+    monitor, said = SilentMonitor(file), io.StringIO()
+    with pytest.raises(KeyboardInterrupt), stops_on_interrupt(monitor, said):
+        monitor.step(1, 5)
+        os.kill(os.getpid(), signal.SIGINT)
+        monitor.save(STATE)
+        assert same(STATE, file.load()), "the last state is kept, however early it is"
+        monitor.step(5, 5)              # nothing is left to do
+        with pytest.raises(Stop):
+            monitor.step(2, 5)
+        assert said.getvalue().count("\n") == 1
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_interrupts_that_somebody_else_handles_stay_theirs():
+    with monkeypatched(signal.SIGINT, lambda *_: None) as theirs, stops_on_interrupt(SilentMonitor()):
+        assert signal.getsignal(signal.SIGINT) is theirs
+
+
+@contextlib.contextmanager
+def monkeypatched(number, handler):
+    before = signal.signal(number, handler)
+    try:
+        yield handler
+    finally:
+        signal.signal(number, before)

@@ -19,6 +19,7 @@ class Attribution(Result):
     values: the technique's own quantity, (H, W), or (H, W, 3) in RGB order, signed where it has a sign.
     gradient: the raw gradient (H, W, 3) in RGB order, or None. target: index, string, or the dict of `describe_target`.
     score: the target's score of kind `score_kind` ("logit", "prob", "logprob", "activation"), read at `layer`.
+    partial: the run was stopped, and the map is made of what there was until then; a note says how much.
     seen: the preprocessing.Seen the network got. gap: sum of values minus what theory says they sum to, or None.
     signed: whether values have a sign; None asks the values. quantity: what one value is, in words.
     """
@@ -33,6 +34,10 @@ class Attribution(Result):
     layer: str = field(default="", kw_only=True)
     quantity: str = field(default="", kw_only=True)
     signed: bool | None = field(default=None, kw_only=True)
+    partial: bool = field(default=False, kw_only=True)
+
+    def heading(self):
+        return super().heading() + (" (partial: the run was stopped)" if self.partial else "")
 
     def shown(self):
         """The map as a picture with its scale."""
@@ -51,7 +56,8 @@ class Attribution(Result):
         numbers = {} if problem else {"least": float(self.values.min()), "largest": float(self.values.max())}
         return {"technique": self.recipe.get("technique"), "target": jsonable(self.target), "layer": self.layer or None,
                 "score": jsonable(self.score), "score_kind": self.score_kind, "gap": jsonable(self.gap),
-                "shape": list(self.values.shape), **numbers, "problem": problem or None, "notes": list(self.notes)}
+                "shape": list(self.values.shape), **numbers, "problem": problem or None, "partial": self.partial,
+                "notes": list(self.notes)}
 
     def facts(self):
         score = "" if self.score is None else f"{self.score_kind} {number(self.score)}"

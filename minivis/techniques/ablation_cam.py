@@ -2,8 +2,8 @@
 from ..objectives import Score
 from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
-from .cams import Upsample, finish, how_many, strongest_channels, view, weighed, weighted
-from .common import Positions, recipe
+from .cams import Upsample, finish, strongest_channels, view, weighed, weighted
+from .common import Positions, recipe, stopped_after
 from .sampling import scores
 
 
@@ -42,4 +42,5 @@ def ablation_cam(net: Network, picture: Picture, *, target: Target = None, unit:
     weights = (v.start.value - after) / (v.start.value or 1)
     return finish(net, v, weighted(v.a[:, :, which], weights), upsample, relu, how,
                   "Ablation-CAM: channels weighted by the loss",
-                  [how_many(len(which), chosen, "channels set to zero, one at a time")])
+                  [f"{len(which)} channels set to zero, one at a time."],
+                  stopped_after(len(which), len(chosen), "channels"))

@@ -105,17 +105,12 @@ def weighed(channels, values):
     return channels[order], values[order]
 
 
-def how_many(count, channels, what):
-    """A sentence about how many channels were looked at."""
-    return f"{count} {what}" + (f"; stopped before {len(channels) - count} more." if count < len(channels) else ".")
-
-
 def weighted(a, weights):
     """sum over channels of weights (K,) or (h, w, K) times a: (h, w)."""
     return (a * weights).sum(axis=2)
 
 
-def finish(net, seen_view, values, upsample, relu, recipe, what, notes=()):
+def finish(net, seen_view, values, upsample, relu, recipe, what, notes=(), stopped=()):
     """The Attribution of a map (h, w) of a view's layer; with relu what is below 0 is cut off."""
     v = seen_view
     if relu:
@@ -125,7 +120,8 @@ def finish(net, seen_view, values, upsample, relu, recipe, what, notes=()):
     if relu and not values.any():
         notes.append("The map is all zero: everything at this layer speaks against the target; relu off shows it.")
     big = enlarge(net, values.astype(v.a.dtype), v.layer, v.x.shape[1:3], upsample)
-    return attribution(net, v.seen, v.start, big, None, signed=not relu, quantity=what, notes=notes, recipe=recipe)
+    return attribution(net, v.seen, v.start, big, None, signed=not relu, quantity=what, notes=notes, recipe=recipe,
+                       stopped=stopped)
 
 
 UPSAMPLED = {"centres": "receptive-field centres", "corners": "aligned corners", "half_pixel": "aligned edges",

@@ -125,11 +125,17 @@ def input_gradient(net, x, start, rules="plain"):
     return net.to_rgb(grad.get() if hasattr(grad, "get") else grad)
 
 
-def attribution(net, seen, start, values, gradient, recipe, notes=(), **more):
-    """An Attribution of this start; a map that is all zero says why."""
-    notes = [*notes, *([] if np.any(values) else [why_zero(start)])]
+def attribution(net, seen, start, values, gradient, recipe, notes=(), stopped=(), **more):
+    """An Attribution of this start; a map that is all zero says why. stopped: what stopped_after says."""
+    notes = [*notes, *stopped, *([] if np.any(values) else [why_zero(start)])]
+    more["partial"] = bool(stopped)
     return Attribution(values, gradient, start.target, start.value, start.kind, seen, layer=start.layer, recipe=recipe,
                        notes=notes, **more)
+
+
+def stopped_after(done, total, what):
+    """[a sentence] if a run was stopped before its end, else []."""
+    return [f"Partial: stopped after {done} of {total} {what}."] if done < total else []
 
 
 def why_zero(start):

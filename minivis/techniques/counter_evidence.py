@@ -7,7 +7,7 @@ from ..objectives import Score, class_scores
 from ..options import Network, Picture, Target
 from ..results import Occlusion
 from ..targets import class_labels, resolve_class
-from .common import class_dict, look, recipe
+from .common import class_dict, look, recipe, stopped_after
 from .occlusion import FILLS, Fill, filled, hide_and_score, hide_incrementally, spread, window_starts
 
 
@@ -42,7 +42,7 @@ def counter_evidence(net: Network, picture: Picture, *, target: Target = None, s
     background, window, step = filled(net, x, seen, fill, seed), (size, size), (stride, stride)
     hide = hide_incrementally if net.device == "cpu" else hide_and_score
     positions = tuple(window_starts(x.shape[1 + a], size, stride) for a in (0, 1))
-    first, now, path, monitor = None, x, [(None, clean)], monitor or SilentMonitor()
+    first, now, path, monitor, stopped = None, x, [(None, clean)], monitor or SilentMonitor(), []
     try:
         for i in range(count):
             scores = hide(net, now, background, window, step, score, memory)
@@ -57,14 +57,15 @@ def counter_evidence(net: Network, picture: Picture, *, target: Target = None, s
             path.append(((top, left), scores[row, column]))
             monitor.step(i + 1, count)
     except Stop:
-        pass
+        stopped = stopped_after(len(path) - 1, count, "windows")
     values = np.minimum(0, spread(clean[index] - first[:, :, index], positions, window, x.shape[1:3], mean=True))
     how = recipe(counter_evidence, net, seed, target=target, size=size, stride=stride, count=count, fill=fill,
                  score=score)
-    notes = [f"Windows of {size} x {size} pixels, filled with {FILLS[fill]}.", *story(net, path, index, score)]
+    notes = [f"Windows of {size} x {size} pixels, filled with {FILLS[fill]}.", *story(net, path, index, score),
+             *stopped]
     return Occlusion(values.astype(net.dtype), None, class_dict(net, index), float(clean[index]), score, seen,
                      layer=net.logits_layer, signed=True, scores=first, clean=clean, positions=positions,
-                     window=window, column=index, recipe=how, notes=notes)
+                     window=window, column=index, recipe=how, notes=notes, partial=bool(stopped))
 
 
 def story(net, path, index, score):

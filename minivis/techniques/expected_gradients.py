@@ -12,7 +12,7 @@ from ..monitor import Stop
 from ..objectives import Score
 from ..options import Folder, Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, look, recipe
+from .common import Positions, attribution, begin, look, recipe, stopped_after
 from .sampling import gradients, host, scores
 
 DRAWS = 12          # this technique's own stream of random numbers, beside seed and sample
@@ -71,7 +71,7 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
                        net.to_rgb(mean_gradient / len(used)).astype(net.dtype), signed=True, gap=gap,
                        quantity=f"change of the {start.kind} compared with the baselines",
                        notes=[f"{len(used)} draws from {len(others)} pictures, whose mean {start.kind} is "
-                              f"{each.mean():.4g}."],
+                              f"{each.mean():.4g}."], stopped=stopped_after(len(used), samples, "draws"),
                        recipe=recipe(expected_gradients, net, seed, baselines=baselines, target=target, unit=unit,
                                      positions=positions, score=score, samples=samples, reduce=reduce))
 

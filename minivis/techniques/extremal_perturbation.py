@@ -9,7 +9,7 @@ from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
 from ..tensor import Tensor, gradient
-from .common import Positions, attribution, recipe
+from .common import Positions, attribution, recipe, stopped_after
 from .hiding import hiding
 from .occlusion import FILLS, Fill
 from .rise import bilinear
@@ -60,7 +60,7 @@ def extremal_perturbation(net: Network, picture: Picture, *, target: Target = No
     size = h.x.shape[1:3]
     mask = Bells(size, cell, smooth) if variant == "extremal" else Enlarged(size, cell)
     kept = _Adam(np.full(mask.shape, 0.5 if variant == "extremal" else 1.0), rate)
-    monitor, shown = monitor or SilentMonitor(), float("nan")
+    monitor, done = monitor or SilentMonitor(), 0
     try:
         for step in range(steps):
             m = mask(kept.values)
@@ -70,7 +70,8 @@ def extremal_perturbation(net: Network, picture: Picture, *, target: Target = No
                 kept.step(mask.back(dm))
             else:       # down with the score, up with what is kept
                 kept.step(keep_weight + variation * variation_gradient(kept.values) - mask.back(dm))
-            monitor.step(step + 1, steps, {h.start.kind: shown})
+            done += 1
+            monitor.step(done, steps, {h.start.kind: shown})
     except Stop:
         pass
     m = mask(kept.values)
@@ -84,7 +85,8 @@ def extremal_perturbation(net: Network, picture: Picture, *, target: Target = No
              f"{FILLS[fill] if variant == 'extremal' else 'as it is'}: {h.start.kind} {h.start.value:.4g} -> "
              f"{shown:.4g}."]
     return attribution(net, h.seen, h.start, values.astype(net.dtype), None, how, notes, signed=False,
-                       quantity="shown by the mask" if variant == "extremal" else "hidden by the mask")
+                       quantity="shown by the mask" if variant == "extremal" else "hidden by the mask",
+                       stopped=stopped_after(done, steps, "steps"))
 
 
 def masked_gradient(h, m):

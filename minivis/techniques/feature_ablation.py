@@ -1,10 +1,13 @@
 """Feature ablation: hide one superpixel after another."""
+import numpy as np
+
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, recipe
+from .common import Positions, attribution, recipe, stopped_after
 from .hiding import hiding, segments_of
 from .occlusion import FILLS, Fill
+from .sampling import all_along
 
 
 def feature_ablation(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
@@ -29,9 +32,12 @@ def feature_ablation(net: Network, picture: Picture, *, target: Target = None, u
     """
     h = hiding(net, picture, fill, target=target, unit=unit, positions=positions, score=score, seed=seed)
     labels, K = segments_of(h.seen, segments, compactness)
-    without = h.scores_without(lambda k: labels == k, K, memory, monitor)
-    values = (h.start.value - without)[labels]
-    return attribution(net, h.seen, h.start, values.astype(net.dtype), None, recipe(
+    order = all_along(K)
+    without = h.scores_without(lambda i: labels == order[i], K, memory, monitor)
+    change = np.zeros(K)
+    change[order[:len(without)]] = h.start.value - without
+    return attribution(net, h.seen, h.start, change[labels].astype(net.dtype), None, recipe(
         feature_ablation, net, seed, target=target, unit=unit, positions=positions, score=score, segments=segments,
         compactness=compactness, fill=fill), [f"{K} superpixels, each filled with {FILLS[fill]} in turn."],
-        signed=True, quantity=f"{h.start.kind} before minus after hiding the superpixel")
+        stopped_after(len(without), K, "superpixels; the others are 0"), signed=True,
+        quantity=f"{h.start.kind} before minus after hiding the superpixel")

@@ -13,7 +13,10 @@ from .sampling import host, scores
 
 
 class Hiding(NamedTuple):
-    """A picture as the network sees it, what stands for its hidden parts, and the score in question."""
+    """A picture as the network sees it, what stands for its hidden parts, and the score in question.
+
+    When the monitor says Stop, the scores are those so far, the first of them.
+    """
     net: object
     seen: object
     x: np.ndarray               # (1, H, W, C)
@@ -27,7 +30,7 @@ class Hiding(NamedTuple):
         def make(i):
             m = mask(i)[:, :, None]
             return clean * m + ground * (1 - m)
-        return scores(self.net, self.start, make, count, clean.shape, memory, monitor)
+        return scores(self.net, self.start, make, count, clean.shape, memory, monitor, may_stop=True)
 
     def scores_without(self, hidden, count, memory=None, monitor=None):
         """(count,) float64: the score with the pixels of the boolean mask hidden(i) filled. Only what the box around
@@ -41,10 +44,10 @@ class Hiding(NamedTuple):
             where = np.s_[top:bottom, left:right]
             return np.where(hidden(i)[where][:, :, None], self.background[0][where], self.x[0][where])
 
-        values = Incremental(self.net, self.x, self.start.layer).run_all(boxes, content, memory, monitor)
+        values = Incremental(self.net, self.x, self.start.layer).run_all(boxes, content, memory, monitor, may_stop=True)
         if self.start.kind in ("prob", "logprob"):
             values = class_scores(Tensor(values), self.start.kind).data
-        return (values * self.start.seed).reshape(count, -1).sum(axis=1, dtype=np.float64)
+        return (values * self.start.seed).reshape(len(values), -1).sum(axis=1, dtype=np.float64)
 
 
 def hiding(net, picture, fill, *, target=None, unit=None, positions="strongest", score="logit", seed=0):

@@ -8,9 +8,9 @@ from ..monitor import Stop
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, look, recipe
+from .common import Positions, attribution, begin, look, recipe, stopped_after
 from .occlusion import filled
-from .sampling import gradients, host, scores
+from .sampling import all_along, gradients, host, scores
 
 Baseline = Literal["zero", "black", "grey", "white", "mean", "blur", "noise"]
 Rule = Literal["gausslegendre", "trapezoid", "midpoint", "left", "right"]
@@ -58,16 +58,10 @@ def integrated_gradients(net: Network, picture: Picture, *, target: Target = Non
     return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values,
                        net.to_rgb(total).astype(net.dtype), signed=True, gap=gap,
                        quantity=f"change of the {start.kind} on the way from the baseline",
-                       notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}; {steps} steps, {method}."
-                              + (f" Stopped after {done}." if done < steps else "")],
+                       notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}; {steps} steps, {method}."],
+                       stopped=stopped_after(done, steps, "steps"),
                        recipe=recipe(integrated_gradients, net, seed, target=target, unit=unit, positions=positions,
                                      score=score, baseline=baseline, steps=steps, method=method, reduce=reduce))
-
-
-def all_along(count):
-    """The numbers below count in an order whose every beginning is spread out: by the fractions of multiples of the
-    golden ratio."""
-    return np.argsort((0.5 + np.arange(count) * (5 ** 0.5 - 1) / 2) % 1, kind="stable").argsort()
 
 
 def quadrature(method, steps):

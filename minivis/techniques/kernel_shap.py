@@ -7,9 +7,10 @@ from ..errors import MinivisError
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, recipe
+from .common import Positions, attribution, recipe, stopped_after
 from .hiding import hiding, segments_of
 from .occlusion import Fill
+from .sampling import all_along
 
 
 def kernel_shap(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
@@ -41,19 +42,20 @@ def kernel_shap(net: Network, picture: Picture, *, target: Target = None, unit: 
     z, weight = coalitions(K, samples, seed)
     ends = h.scores(lambda i: np.full(labels.shape, 1 - i, net.dtype), 2, memory)       # all shown, nothing shown
     y = h.scores(lambda i: z[i].astype(net.dtype)[labels], len(z), memory, monitor) if len(z) else np.zeros(0)
-    phi = shapley_fit(z, y, weight, *ends)
+    n = len(y)
+    phi = shapley_fit(z[:n], y, weight[:n], *ends)
     return attribution(net, h.seen, h.start, phi[labels].astype(net.dtype), None, recipe(
         kernel_shap, net, seed, target=target, unit=unit, positions=positions, score=score, segments=segments,
         compactness=compactness, samples=samples, fill=fill),
-        [f"{K} superpixels, {len(z)} coalitions" + (", all there are." if len(z) == 2 ** K - 2 else ".")],
-        signed=True, gap=float(phi.sum() - (ends[0] - ends[1])),
+        [f"{K} superpixels, {n} coalitions" + (", all there are." if n == 2 ** K - 2 else ".")],
+        stopped_after(n, len(z), "coalitions"), signed=True, gap=float(phi.sum() - (ends[0] - ends[1])),
         quantity=f"Shapley value of the superpixel ({h.start.kind})")
 
 
 def coalitions(K, samples, seed):
     """(n, K) of 0 and 1, and their weights: all 2^K - 2 if there are no more than `samples`, else drawn."""
     if K <= 20 and samples >= 2 ** K - 2:
-        z = (np.arange(1, 2 ** K - 1)[:, None] >> np.arange(K)) & 1
+        z = (1 + all_along(2 ** K - 2)[:, None] >> np.arange(K)) & 1        # any beginning of them is a fair sample
         size = z.sum(axis=1)
         return z, np.array([(K - 1) / (comb(K, int(s)) * s * (K - s)) for s in size])
     sizes = np.arange(1, K)

@@ -5,7 +5,7 @@ from ..errors import MinivisError
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, recipe
+from .common import Positions, attribution, recipe, stopped_after
 from .hiding import hiding, segments_of
 from .occlusion import Fill
 
@@ -41,12 +41,14 @@ def lime(net: Network, picture: Picture, *, target: Target = None, unit: Unit = 
     labels, K = segments_of(h.seen, segments, compactness)
     z = shown_at_random(samples, K, seed)
     y = h.scores(lambda i: z[i].astype(net.dtype)[labels], samples, memory, monitor)
+    z = z[:len(y)]
     weights, _, explained = fit(z, y, similarity(z, kernel_width), ridge)
     return attribution(net, h.seen, h.start, weights[labels].astype(net.dtype), None, recipe(
         lime, net, seed, target=target, unit=unit, positions=positions, score=score, segments=segments,
         compactness=compactness, samples=samples, kernel_width=kernel_width, ridge=ridge, fill=fill),
-        [f"{K} superpixels, {samples} samples; the linear model explains {100 * explained:.0f} % of the variance "
-         "of the scores."], signed=True, quantity=f"weight of the superpixel in a linear model of the {h.start.kind}")
+        [f"{K} superpixels, {len(z)} samples; the linear model explains {100 * explained:.0f} % of the variance "
+         "of the scores."], stopped_after(len(z), samples, "samples"), signed=True,
+        quantity=f"weight of the superpixel in a linear model of the {h.start.kind}")
 
 
 def shown_at_random(samples, K, seed):

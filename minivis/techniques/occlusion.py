@@ -6,14 +6,15 @@ import numpy as np
 from ..batching import split
 from ..errors import MinivisError
 from ..incremental import Incremental
-from ..monitor import SilentMonitor
+from ..monitor import SilentMonitor, Stop
 from ..objectives import Score, class_scores
 from ..options import Network, Picture, Target
 from ..results import Comparison, Occlusion
 from ..results.base import describe_target
 from ..targets import resolve_class
 from ..tensor import Tensor
-from .common import class_dict, look, recipe
+from .common import class_dict, look, recipe, stopped_after
+from .sampling import all_along
 
 Fill = Literal["mean", "zero", "black", "grey", "white", "blur", "noise"]
 FillOrValue = Literal["mean", "zero", "black", "grey", "white", "value", "blur", "noise"]
@@ -58,16 +59,21 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
     positions = tuple(window_starts(x.shape[1 + a], size[a], stride[a]) for a in (0, 1))
     how = recipe(occlusion, net, seed, targets=targets, size=size, stride=stride, fill=fill, value=value,
                  score=score, aggregate=aggregate, method=method)
+    done = int((~np.isnan(scores).all(axis=2)).sum())
+    stopped = stopped_after(done, scores.shape[0] * scores.shape[1], "positions; what none of them hid is 0")
     results = []
     for index in chosen:
         change = clean[index] - scores[:, :, index]
-        values = change if aggregate == "none" else spread(change, positions, size, x.shape[1:3], aggregate == "mean")
+        values = np.nan_to_num(change)
+        if aggregate != "none":
+            values = spread(change, positions, size, x.shape[1:3], aggregate == "mean")
         results.append(Occlusion(
             values.astype(np.float32) if x.dtype == np.float32 else values, None,
             class_dict(net, index), float(clean[index]), score, seen,
             layer=net.logits_layer, signed=True, scores=scores, clean=clean, positions=positions, window=size,
-            column=index, recipe=how, notes=[f"Windows of {size[0]} x {size[1]} pixels every {stride[0]}, filled with "
-                                             f"{FILLS[fill]}; aggregate: {aggregate}."]))
+            column=index, recipe=how, partial=bool(stopped), notes=[
+                f"Windows of {size[0]} x {size[1]} pixels every {stride[0]}, filled with {FILLS[fill]}; aggregate: "
+                f"{aggregate}.", *stopped]))
     if len(results) == 1:
         return results[0]
     return Comparison(results, [describe_target(r.target) for r in results], recipe=how,
@@ -82,9 +88,11 @@ def hide_and_score(net, x, background, size, stride, score="logit", memory=None,
     """Scores of all classes with the window at each position: (rows, columns, classes).
 
     x, background (1, H, W, C): the window shows `background` in place of x. As many windows at once as memory allows.
+    If the monitor says Stop, NaN at the positions not reached, which lie all over the picture.
     """
     tops, lefts = (window_starts(x.shape[1 + a], size[a], stride[a]) for a in (0, 1))
-    places = [(top, left) for top in tops for left in lefts]
+    order = all_along(len(tops) * len(lefts))
+    places = [(tops[i // len(lefts)], lefts[i % len(lefts)]) for i in order]
     each = net.bytes_needed((1, *x.shape[1:]), [net.logits_layer])
     monitor = monitor or SilentMonitor()
     rows = []
@@ -95,22 +103,34 @@ def hide_and_score(net, x, background, size, stride, score="logit", memory=None,
             here = slice(top, top + size[0]), slice(left, left + size[1])
             picture[here] = background[0][here]
         rows.append(class_scores(net(batch)[net.logits_layer], score).numpy())
-        monitor.step(part.stop, len(places))
-    return np.concatenate(rows).reshape(len(tops), len(lefts), -1)
+        try:
+            monitor.step(part.stop, len(places))
+        except Stop:
+            break
+    return _placed(np.concatenate(rows), order, len(tops), len(lefts))
 
 
 def hide_incrementally(net, x, background, size, stride, score="logit", memory=None, monitor=None):
     """As hide_and_score, but only what each window changes is computed again (minivis.incremental)."""
     H, W = x.shape[1:3]
     tops, lefts = window_starts(H, size[0], stride[0]), window_starts(W, size[1], stride[1])
-    boxes = [(top, left, min(top + size[0], H), min(left + size[1], W)) for top in tops for left in lefts]
+    order = all_along(len(tops) * len(lefts))
+    places = [(tops[i // len(lefts)], lefts[i % len(lefts)]) for i in order]
+    boxes = [(top, left, min(top + size[0], H), min(left + size[1], W)) for top, left in places]
 
     def content(i):
         top, left, bottom, right = boxes[i]
         return background[0, top:bottom, left:right]
 
-    logits = Incremental(net, x, net.logits_layer).run_all(boxes, content, memory, monitor)
-    return class_scores(Tensor(logits), score).numpy().reshape(len(tops), len(lefts), -1)
+    logits = Incremental(net, x, net.logits_layer).run_all(boxes, content, memory, monitor, may_stop=True)
+    return _placed(class_scores(Tensor(logits), score).numpy(), order, len(tops), len(lefts))
+
+
+def _placed(scores, order, rows, columns):
+    """(rows, columns, classes): scores (n, classes) put where they belong; NaN where there is none."""
+    found = np.full((rows * columns, scores.shape[1]), np.nan, scores.dtype)
+    found[order[:len(scores)]] = scores
+    return found.reshape(rows, columns, -1)
 
 
 def window_starts(length, size, stride):
@@ -120,10 +140,12 @@ def window_starts(length, size, stride):
 
 
 def spread(change, positions, size, shape, mean):
-    """One value per window -> one per pixel (H, W): the mean or the sum over the windows that cover it."""
+    """One value per window, or NaN -> one per pixel (H, W): the mean or the sum over the windows that cover it."""
     total, cover = np.zeros(shape), np.zeros(shape)
     for i, top in enumerate(positions[0]):
         for j, left in enumerate(positions[1]):
+            if np.isnan(change[i, j]):
+                continue
             total[top:top + size[0], left:left + size[1]] += change[i, j]
             cover[top:top + size[0], left:left + size[1]] += 1
     return total / np.maximum(cover, 1) if mean else total      # pixels between windows (stride > size) stay 0

@@ -6,7 +6,7 @@ from ..errors import MinivisError
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, recipe, why_zero
+from .common import Positions, recipe, stopped_after, why_zero
 from .hiding import hiding
 from .occlusion import FILLS, Fill
 
@@ -40,14 +40,15 @@ def rise(net: Network, picture: Picture, *, target: Target = None, unit: Unit = 
     values = np.zeros(h.x.shape[1:3])
     for i, s in enumerate(scores):
         values += s * masks(i)
-    values /= samples * keep
-    notes = [f"{samples} masks of {cells} x {cells} cells, {100 * keep:g} % open; hidden places show {FILLS[fill]}."]
-    notes += [] if values.any() else [why_zero(h.start)]
+    values /= len(scores) * keep
+    stopped = stopped_after(len(scores), samples, "masks")
+    notes = [f"{len(scores)} masks of {cells} x {cells} cells, {100 * keep:g} % open; hidden places show "
+             f"{FILLS[fill]}.", *stopped, *([] if values.any() else [why_zero(h.start)])]
     how = recipe(rise, net, seed, target=target, unit=unit, positions=positions, score=score, samples=samples,
                  cells=cells, keep=keep, fill=fill)
     return MeanScore(values.astype(net.dtype), None, h.start.target, h.start.value, h.start.kind, h.seen,
                      layer=h.start.layer, quantity=f"mean {h.start.kind} of the masks that show the pixel", recipe=how,
-                     notes=notes)
+                     notes=notes, partial=bool(stopped))
 
 
 class MeanScore(Attribution):

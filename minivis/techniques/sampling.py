@@ -76,6 +76,12 @@ def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None
     return np.concatenate(found).astype(np.float64)
 
 
+def all_along(count):
+    """The numbers below count in an order whose every beginning is spread out: by the fractions of multiples of the
+    golden ratio."""
+    return np.argsort((0.5 + np.arange(count) * (5 ** 0.5 - 1) / 2) % 1, kind="stable").argsort()
+
+
 def host(array):
     """The array in main memory."""
     return array.get() if hasattr(array, "get") else array

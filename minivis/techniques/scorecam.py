@@ -4,8 +4,8 @@ import numpy as np
 from ..objectives import Score
 from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
-from .cams import Upsample, enlarge, finish, how_many, strongest_channels, view, weighed, weighted
-from .common import Positions, recipe
+from .cams import Upsample, enlarge, finish, strongest_channels, view, weighed, weighted
+from .common import Positions, recipe, stopped_after
 from .sampling import host, scores
 
 
@@ -45,8 +45,8 @@ def scorecam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     share /= share.sum()
     return finish(net, v, weighted(v.a[:, :, which], share), upsample, relu, how,
                   "Score-CAM: channels weighted by masked score",
-                  [how_many(len(which), chosen, "masked pictures"),
-                   f"Scores from {after.min():.4g} to {after.max():.4g}."])
+                  [f"{len(which)} masked pictures, scores from {after.min():.4g} to {after.max():.4g}."],
+                  stopped_after(len(which), len(chosen), "channels"))
 
 
 def mask(values):

@@ -8,7 +8,7 @@ from ..monitor import Stop
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, look, recipe
+from .common import Positions, attribution, begin, look, recipe, stopped_after
 from .saliency import QUANTITIES, REDUCERS
 from .sampling import gradients, host
 
@@ -59,11 +59,12 @@ def smoothgrad(net: Network, picture: Picture, *, target: Target = None, unit: U
             done += 1
     except Stop:
         pass
-    notes = [f"{done} of {samples} noisy copies, noise {noise:g} of the {relative}'s range."]
+    notes = [f"{done} noisy copies, noise {noise:g} of the {relative}'s range."]
     g = net.to_rgb(smoothed(total, squares, done, variant)).astype(net.dtype)
     raw = net.to_rgb(total / done).astype(net.dtype)
     what = {"mean": "mean gradient", "squared": "mean squared gradient", "variance": "variance of the gradient"}
     return attribution(net, seen, start, REDUCERS[reduce](g), raw, notes=notes,
+                       stopped=stopped_after(done, samples, "noisy copies"),
                        signed=variant == "mean" and reduce in ("sum", "none"),
                        quantity=f"{what[variant]}: {QUANTITIES[reduce]}",
                        recipe=recipe(smoothgrad, net, seed, target=target, unit=unit, positions=positions, score=score,

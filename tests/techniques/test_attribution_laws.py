@@ -4,9 +4,7 @@ import pytest
 
 from minivis.errors import MinivisError
 from minivis.layers import Layer
-from minivis.monitor import SilentMonitor, Stop
 from minivis.network import Network
-from minivis.techniques.ablation_cam import ablation_cam
 from minivis.techniques.cam import cam
 from minivis.techniques.cams import enlarge, weighted
 from minivis.techniques.deeplift import deeplift
@@ -19,7 +17,7 @@ from minivis.techniques.gradcam_plus_plus import plus_plus_weights
 from minivis.techniques.guided_backprop import guided_backprop
 from minivis.techniques.guided_gradcam import guided_gradcam
 from minivis.techniques.input_x_gradient import input_x_gradient
-from minivis.techniques.integrated_gradients import all_along, integrated_gradients, quadrature
+from minivis.techniques.integrated_gradients import integrated_gradients, quadrature
 from minivis.techniques.layercam import layercam
 from minivis.techniques.lrp import lrp
 from minivis.techniques.scorecam import scorecam
@@ -89,40 +87,6 @@ def test_memory_and_batches_change_nothing(conv_net, picture):
     for technique, options in ((smoothgrad, {"samples": 7}), (integrated_gradients, {"steps": 7}), (scorecam, {})):
         small = technique(net, picture, memory="1KB", **options).values
         assert small.any() and np.array_equal(small, technique(net, picture, memory="1GB", **options).values)
-
-
-class StopAfter(SilentMonitor):
-    """A monitor that ends the work once `count` steps are done."""
-
-    def __init__(self, count):
-        super().__init__()
-        self.count = count
-
-    def step(self, done, total, terms=None, picture=None):
-        if done >= self.count:
-            raise Stop
-
-
-def test_integrated_gradients_stopped_early_are_those_of_the_whole_path(conv_net, picture):
-    net = conv_net(bias=0.05)
-    whole = integrated_gradients(net, picture, steps=90, method="midpoint").values
-    part = integrated_gradients(net, picture, steps=90, method="midpoint", memory="1KB", monitor=StopAfter(30))
-    assert "Stopped after 30." in part.notes[0]
-    assert 0 < np.abs(part.values - whole).max() < 0.05 * np.abs(whole).max()
-    for count in (1, 2, 7):
-        order = all_along(count * 8)
-        assert sorted(order) == list(range(count * 8)) and np.ptp(order[:4]) >= count * 4
-    end = integrated_gradients(net, picture, steps=90, method="midpoint", memory="1KB", monitor=StopAfter(90))
-    assert np.array_equal(end.values, whole) and "Stopped" not in end.notes[0]
-
-
-@pytest.mark.parametrize("technique", [scorecam, ablation_cam])
-def test_channels_stopped_early_are_the_strongest(conv_net, picture, technique):
-    net = conv_net(bias=0.05)
-    stopped = technique(net, picture, layer="conv2", memory="1B", monitor=StopAfter(2))
-    asked = technique(net, picture, layer="conv2", channels=2)
-    assert stopped.values.any() and np.array_equal(stopped.values, asked.values)
-    assert any("stopped before 1 more" in note for note in stopped.notes)
 
 
 def test_expected_gradients_keep_few_baselines_and_give_the_same_bits(conv_net, picture, tmp_path, monkeypatch):
