@@ -133,7 +133,7 @@ def table(values, rows, columns, low=0.0, high=1.0, colours="viridis", cell=26):
         for j in range(C):
             v, x, y = values[i, j], left + j * cell, top + i * cell
             share = (v - low) / (high - low) if np.isfinite(v) else 0
-            colour = tuple(int(c) for c in shades[int(round(255 * min(1, max(0, share))))]) if np.isfinite(v) \
+            colour = tuple(int(c) for c in shades[round(255 * min(1, max(0, share)))]) if np.isfinite(v) \
                 else (200, 200, 200)
             draw.rectangle((x, y, x + cell - 1, y + cell - 1), colour)
             if cell >= 34:

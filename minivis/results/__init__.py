@@ -11,6 +11,7 @@ from .filter_matches import FilterMatches
 from .filters import Filters
 from .layers import Activations
 from .linear_explanation import LinearExplanation
+from .map import Map
 from .report import Report
 from .segmentation import Segmentation
 from .slide import Slide
@@ -18,5 +19,5 @@ from .synthesis import Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Adversarial", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches",
-           "Filters", "LinearExplanation", "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis",
+           "Filters", "LinearExplanation", "Map", "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis",
            "UnitMap", "make_recipe"]

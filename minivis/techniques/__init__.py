@@ -31,6 +31,7 @@ TECHNIQUES = {
     "classify": Entry("A", "what the network says: the most probable classes"),
     "filters": Entry("A", "the weights of a convolution, as pictures"),
     "activations": Entry("A", "what a layer computes on a picture, channel by channel"),
+    "map": Entry("B", "pictures laid out by likeness: PCA, t-SNE or UMAP, as dots, thumbnails or a grid"),
     "occlusion": Entry("D", "hide one patch after another: which ones does the score need?"),
     "counter_evidence": Entry("D", "hide what keeps a class down, patch after patch", {"stride": 32}),
     "feature_ablation": Entry("D", "hide one superpixel after another"),
