@@ -98,7 +98,7 @@ class Group:
         return array
 
     def dataset(self, name):
-        """The member dataset itself, checked, for reading a large one in parts; shape and type are the caller's to check."""
+        """The member dataset itself, for reading a large one in parts; its shape and type are the caller's to check."""
         return self._dataset(name)
 
     def refuse(self, name, why):

@@ -5,6 +5,7 @@ import importlib
 COMMANDS = {        # the words: (summary, the function if it is not named like the last word)
     "layers": ("every layer of a network: shape, parameters, multiply-adds, receptive field",),
     "compare": ("several techniques on one picture, with a table of the evidence for each",),
+    "index": ("features and strongest patches of a whole set of pictures, kept in a file",),
     "verify": ("compute what other tools computed for small networks, and print every difference",),
     "warmup": ("compile the CPU kernels now, so that the first picture need not wait",),
     "weights list": ("published weights by name, their size and licence", "list_weights"),

@@ -150,7 +150,7 @@ class Index:
         height, width = layer.grid or (1, 1)
         for name, array, end in (("picture", top.picture, self.count), ("row", top.row, height),
                                  ("column", top.column, width)):
-            if array.size and not (-1 <= array.min() and array.max() < end):
+            if array.size and not (array.min() >= -1 and array.max() < end):
                 raise MinivisError(f"{self.path}: /layers/{layer.name}/top/{name} points at {array.max()} of {end}")
         return top
 
