@@ -14,7 +14,7 @@ from PIL import Image
 from .. import batching
 from ..dataset import Pictures, open_pictures
 from ..errors import MinivisError
-from ..indexing.extract import pooled
+from ..indexing.job import pooled
 from ..monitor import SilentMonitor
 from ..tensor import Tensor
 
