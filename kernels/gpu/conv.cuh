@@ -1,0 +1,83 @@
+// What all convolution kernels share: the geometry of one contraction, and how a finished sum becomes an output number.
+#pragma once
+#include "common.cuh"
+
+// y[n, first_h + i*step_h, first_w + j*step_w, k] = finish( sum over p, q, c of
+//     x[n, i*stride_h + p*dilation_h - top, j*stride_w + q*dilation_w - left, c] * w[p, q, c, k] )
+// for i < OH, j < OW, with zeros outside x. A forward convolution has first 0 and step 1. The gradient with respect to
+// the input of a convolution with strides is one such contraction for each residue of the row and column (conv_plan.py):
+// then x is dy, and the results lie `step` apart in an image of YH x YW. top and left may be negative.
+// The same 22 ints, in this order, are conv_plan.SHAPE in Python.
+struct ConvShape {
+    int N, H, W, C;                             // the input
+    int OH, OW, K;                              // positions to compute, and output channels
+    int kh, kw, stride_h, stride_w, top, left, dilation_h, dilation_w, groups;
+    int YH, YW, first_h, first_w, step_h, step_w;
+};
+
+// What happens to a sum before it is written. Masks have one bit per number, a 32-bit word for each 32 channels.
+enum Finish {
+    FINISH_NONE = 0,                            // y = v
+    FINISH_RELU = 1,                            // y = max(v, 0)
+    FINISH_RELU_BITS = 2,                       // the same, and bit = v > 0 is written to the mask
+    FINISH_PLAIN = 3,                           // y = v where bit: the derivative of the ReLU below
+    FINISH_GUIDED = 4,                          // y = v where bit and v > 0
+    FINISH_DECONV = 5                           // y = v where v > 0
+};
+
+template <typename T>
+__device__ __forceinline__ T finished(T v, int finish, bool bit) {
+    if (finish == FINISH_NONE) return v;
+    bool positive = v > T(0);
+    bool passes = finish == FINISH_PLAIN ? bit : finish == FINISH_GUIDED ? bit && positive : positive;
+    return passes ? v : T(0);
+}
+
+__device__ __forceinline__ bool reads_bits(int finish) { return finish == FINISH_PLAIN || finish == FINISH_GUIDED; }
+
+// 32-bit mask words per position
+__device__ __forceinline__ int mask_words(int channels) { return (channels + 31) / 32; }
+
+// Number of positions (n, i, j) that are computed.
+__device__ __forceinline__ long long positions(const ConvShape& s) { return (long long)s.N * s.OH * s.OW; }
+
+// One position, taken apart.
+struct Position {
+    int n, i, j;
+};
+
+__device__ __forceinline__ Position position(const ConvShape& s, long long m) {
+    long long row = m / s.OW;
+    Position at;
+    at.j = (int)(m - row * s.OW);
+    at.n = (int)(row / s.OH);
+    at.i = (int)(row - (long long)at.n * s.OH);
+    return at;
+}
+
+// Index of the output cell (without channel) that a position belongs to: times K for y, times mask_words(K) for the mask.
+__device__ __forceinline__ long long output_cell(const ConvShape& s, Position at) {
+    return ((long long)at.n * s.YH + s.first_h + (long long)at.i * s.step_h) * s.YW + s.first_w
+           + (long long)at.j * s.step_w;
+}
+
+// Where column `depth` of the implicit left matrix lies: tap (p, q) and channel c. C counts the channels that are stored.
+struct Taps {
+    int p, q, c;
+    __device__ __forceinline__ void go_to(const ConvShape& s, int depth) {
+        int tap = depth / s.C;
+        c = depth - tap * s.C;
+        p = tap / s.kw;
+        q = tap - p * s.kw;
+    }
+    __device__ __forceinline__ void advance(const ConvShape& s, int by) {
+        c += by;
+        while (c >= s.C) {
+            c -= s.C;
+            if (++q == s.kw) {
+                q = 0;
+                ++p;
+            }
+        }
+    }
+};

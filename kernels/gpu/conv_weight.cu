@@ -1,0 +1,89 @@
+// Weight gradient: dw[p,q,c,k] = sum over positions of x[n, i*stride + p*dilation - top, ..., c] * dy[n,i,j,k].
+//
+// A matrix product (taps and channels) x (positions) times (positions) x (filters) whose left matrix is read in place.
+// A block computes 64 x 64 numbers of dw over one slice of the positions, 16 positions at a time through shared memory,
+// 4 x 4 numbers per thread. Slices are summed in a fixed order by conv_weight_sum, so a result never depends on timing.
+#include "conv.cuh"
+
+constexpr int WEIGHT_TILE = 64;
+constexpr int WEIGHT_DEPTH = 16;
+
+template <typename T>
+__device__ __forceinline__ void conv_weight(const ConvShape& s, const T* x, const T* dy, T* partial, int slices) {
+    __shared__ T left[WEIGHT_DEPTH][WEIGHT_TILE];
+    __shared__ T right[WEIGHT_DEPTH][WEIGHT_TILE];
+    const int Cg = s.C / s.groups, Kg = s.K / s.groups, depth = s.kh * s.kw * Cg;
+    const int group = blockIdx.z / slices, slice = blockIdx.z % slices;
+    const int row0 = blockIdx.x * WEIGHT_TILE, column0 = blockIdx.y * WEIGHT_TILE;
+    const int t = threadIdx.x, tx = t % 16, ty = t / 16;
+    const long long all = positions(s), share = (all + slices - 1) / slices;
+    const long long begin = slice * share, end = begin + share < all ? begin + share : all;
+
+    // every thread loads one row of `left` and one column of `right`, of 4 positions each
+    const int lane = t % WEIGHT_TILE, first = t / WEIGHT_TILE;
+    const int row = row0 + lane, column = column0 + lane;
+    const int tap = row / Cg, c = row - tap * Cg, p = tap / s.kw, q = tap - p * s.kw;
+    T sum[4][4] = {};
+    for (long long base = begin; base < end; base += WEIGHT_DEPTH) {
+        for (int d = first; d < WEIGHT_DEPTH; d += 256 / WEIGHT_TILE) {
+            T a = T(0), b = T(0);
+            if (base + d < end) {
+                Position at = position(s, base + d);
+                int h = at.i * s.stride_h + p * s.dilation_h - s.top, v = at.j * s.stride_w + q * s.dilation_w - s.left;
+                if (row < depth && h >= 0 && h < s.H && v >= 0 && v < s.W)
+                    a = x[(((long long)at.n * s.H + h) * s.W + v) * s.C + group * Cg + c];
+                if (column < Kg) b = dy[(base + d) * s.K + group * Kg + column];
+            }
+            left[d][lane] = a;
+            right[d][lane] = b;
+        }
+        __syncthreads();
+        #pragma unroll
+        for (int d = 0; d < WEIGHT_DEPTH; ++d) {
+            T a[4], b[4];
+            #pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                a[i] = left[d][ty * 4 + i];
+                b[i] = right[d][tx * 4 + i];
+            }
+            #pragma unroll
+            for (int i = 0; i < 4; ++i)
+                #pragma unroll
+                for (int j = 0; j < 4; ++j) sum[i][j] += a[i] * b[j];
+        }
+        __syncthreads();
+    }
+    T* target = partial + (long long)slice * depth * s.K;
+    for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) {
+            int r = row0 + ty * 4 + i, k = column0 + tx * 4 + j;
+            if (r < depth && k < Kg) target[(long long)r * s.K + group * Kg + k] = sum[i][j];
+        }
+}
+
+template <typename T>
+__device__ __forceinline__ void conv_weight_sum(const T* partial, T* dw, long long count, int slices) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    T total = T(0);
+    for (int slice = 0; slice < slices; ++slice) total += partial[slice * count + i];
+    dw[i] = total;
+}
+
+extern "C" __global__ void __launch_bounds__(256) conv_weight_f32(ConvShape s, const float* x, const float* dy,
+                                                                  float* partial, int slices) {
+    conv_weight<float>(s, x, dy, partial, slices);
+}
+
+extern "C" __global__ void __launch_bounds__(256) conv_weight_f64(ConvShape s, const double* x, const double* dy,
+                                                                  double* partial, int slices) {
+    conv_weight<double>(s, x, dy, partial, slices);
+}
+
+extern "C" __global__ void conv_weight_sum_f32(const float* partial, float* dw, long long count, int slices) {
+    conv_weight_sum<float>(partial, dw, count, slices);
+}
+
+extern "C" __global__ void conv_weight_sum_f64(const double* partial, double* dw, long long count, int slices) {
+    conv_weight_sum<double>(partial, dw, count, slices);
+}
