@@ -3,27 +3,36 @@ the networks of tools/make_golden.py, and RISE by its published formula.
 
     python -m tools.golden_perturbation
 
-Needs the extras `bench` and `peers`. Captum's KernelShap and Lime draw their samples themselves and fit in float32, so
-what they estimate is stored: the exact Shapley values (captum.attr.ShapleyValues over every order of the superpixels).
+Needs the extras `bench` and `peers`. Captum's LimeBase and KernelShap are fed the samples that minivis draws, and their
+casts to float32 are made casts to float64. Captum's KernelShap has a large weight where the theory has an infinite one;
+it is raised until it changes nothing. The exact Shapley values (captum.attr.ShapleyValues over every order of the
+superpixels) are stored, too.
 """
+import contextlib
 import itertools
 import json
 import platform
 from pathlib import Path
+from unittest import mock
 
 import captum
 import numpy as np
 import torch
-from captum.attr import FeatureAblation, Occlusion
+from captum._utils.models.linear_model import SkLearnRidge
+from captum.attr import FeatureAblation, KernelShap, LimeBase, Occlusion
+from captum.attr._core.lime import default_from_interp_rep_transform
 from captum.metrics import infidelity
 
 from minivis import golden
 from minivis.preprocessing import Preprocessing
 from minivis.superpixels import superpixels
+from minivis.techniques.kernel_shap import coalitions
+from minivis.techniques.lime import shown_at_random
 from minivis.techniques.rise import Masks
 from tools import torch_reference
 
 SEGMENTS, MASKS, CELLS, KEEP, SEED = 5, 12, 4, 0.4, 7
+LIME_SAMPLES, KERNEL_WIDTH, RIDGE, SHAP_SAMPLES, INFINITE = 20, 0.25, 1.0, 10, 1e11
 
 
 def compute(name):
@@ -46,10 +55,13 @@ def compute(name):
     found["occlusion_map"] = one_colour(Occlusion(forward).attribute(
         x, (3, window, window), strides=(3, stride, stride), baselines=black, target=index))
     found["shapley"] = shapley(forward, x, black, mask[0, 0], index)
+    found["lime"] = lime(forward, x, black, mask, index)
+    found["kernel_shap"] = kernel_shap(forward, x, black, mask, index)
     found["rise"] = rise(forward, x, index)
     found |= fidelity(forward, x, black, index)
     about = {"segments": SEGMENTS, "masks": MASKS, "cells": CELLS, "keep": KEEP, "seed": SEED, "class": index,
-             "window": window, "stride": stride,
+             "window": window, "stride": stride, "lime_samples": LIME_SAMPLES, "kernel_width": KERNEL_WIDTH,
+             "ridge": RIDGE, "shap_samples": SHAP_SAMPLES,
              "made_by": {"captum": captum.__version__, "torch": torch.__version__, "numpy": np.__version__,
                          "python": platform.python_version()}}
     return about, found
@@ -78,6 +90,53 @@ def shapley(forward, x, black, labels, index):
             shown[k] = True
             phi[k] += value[tuple(shown)] - before
     return phi / len(orders)
+
+
+def in_float64():
+    """Within, what Captum calls float is double."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(torch.Tensor, "float", torch.Tensor.double))
+    stack.enter_context(mock.patch.object(torch, "FloatTensor", torch.DoubleTensor))
+    return stack
+
+
+def lime(forward, x, black, mask, index):
+    """Captum's LimeBase with ridge regression: the weight of each superpixel for the probability, (K,)."""
+    K = int(mask.max()) + 1
+    samples = torch.as_tensor(shown_at_random(LIME_SAMPLES, K, SEED))
+
+    def perturb(inputs, **_):
+        yield from samples[:, None]
+
+    def similarity(inputs, perturbed, z, **_):
+        distance = 1 - torch.nn.functional.cosine_similarity(z.double(), torch.ones(1, K, dtype=torch.float64))
+        return (torch.exp(-distance ** 2 / KERNEL_WIDTH ** 2) ** 0.5)[0]
+
+    def probability(batch):
+        return torch.softmax(forward(batch), 1)
+    method = LimeBase(probability, SkLearnRidge(alpha=RIDGE), similarity, perturb, True,
+                      default_from_interp_rep_transform, None)
+    with in_float64():
+        return method.attribute(x, target=index, n_samples=LIME_SAMPLES, feature_mask=mask, baselines=black,
+                                num_interp_features=K).double().numpy().reshape(-1)
+
+
+def kernel_shap(forward, x, black, mask, index):
+    """Captum's KernelShap of drawn coalitions, (K,)."""
+    K = int(mask.max()) + 1
+    z, weight = coalitions(K, SHAP_SAMPLES, SEED)
+    assert len(z) == SHAP_SAMPLES and (weight == 1).all(), "all coalitions were taken: draw fewer"
+    rows = [np.ones((1, K), int), np.zeros((1, K), int), *z[:, None]]
+
+    class Fed(KernelShap):
+        def kernel_shap_perturb_generator(self, inputs, **_):
+            yield from map(torch.as_tensor, rows)
+    method = Fed(forward)
+    method.inf_weight = INFINITE
+    with in_float64():
+        values = method.attribute(x, baselines=black, target=index, feature_mask=mask, n_samples=len(rows),
+                                  return_input_shape=False)
+    return values.double().numpy().reshape(-1)
 
 
 def rise(forward, x, index):

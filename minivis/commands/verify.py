@@ -112,9 +112,15 @@ def perturbed(net, picture, about, arrays, key):
     if key == "occlusion_map":
         return load("occlusion")(net, picture, targets=[about["class"]], size=about["window"], stride=about["stride"],
                                  fill="black").values
-    if key == "shapley":
-        values = load("kernel_shap")(net, picture, segments=about["segments"], samples=2 ** len(arrays[key]),
-                                     **hide).values
+    if key in ("shapley", "kernel_shap", "lime"):
+        technique, options = "kernel_shap", {"segments": about["segments"], "seed": about["seed"], **hide}
+        if key == "lime":
+            technique = key
+            options |= {"samples": about["lime_samples"], "kernel_width": about["kernel_width"],
+                        "ridge": about["ridge"], "score": "prob"}
+        else:
+            options["samples"] = 2 ** len(arrays[key]) if key == "shapley" else about["shap_samples"]
+        values = load(technique)(net, picture, **options).values
         return values.reshape(-1)[np.unique(arrays["labels"], return_index=True)[1]]
     if key == "rise":
         return load(key)(net, picture, target=about["class"], samples=about["masks"], cells=about["cells"],
