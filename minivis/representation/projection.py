@@ -61,7 +61,7 @@ def project(X, method="tsne", *, perplexity=30.0, steps=1000, exaggeration=12.0,
     if len(X) < 4:
         raise MinivisError(f"{method} needs at least 4 points, here are {len(X)}; use pca")
     inner = scores[:, :before] if before else X
-    kept = {"variance kept before": float(explained[:before].sum())} if before and before < min(X.shape) else {}
+    kept = {"variance that PCA kept": float(explained[:before].sum())} if before and before < min(X.shape) else {}
     start = flat / (flat[:, 0].std() or 1.0) * FLAT
     heeded = min(perplexity, (len(X) - 1) / 3)
     if method in ("tsne", "opentsne"):

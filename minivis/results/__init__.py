@@ -2,6 +2,7 @@
 
 from ..provenance import make_recipe
 from .adversarial import Adversarial
+from .atlas import Atlas
 from .attribution import Attribution, Occlusion
 from .base import Result
 from .classification import Classification
@@ -18,6 +19,6 @@ from .slide import Slide
 from .synthesis import Synthesis
 from .unit_map import UnitMap
 
-__all__ = ["Activations", "Adversarial", "Attribution", "Classification", "Comparison", "EveryLayer", "FilterMatches",
-           "Filters", "LinearExplanation", "Map", "Occlusion", "Report", "Result", "Segmentation", "Slide", "Synthesis",
-           "UnitMap", "make_recipe"]
+__all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "Classification", "Comparison", "EveryLayer",
+           "FilterMatches", "Filters", "LinearExplanation", "Map", "Occlusion", "Report", "Result", "Segmentation",
+           "Slide", "Synthesis", "UnitMap", "make_recipe"]

@@ -55,10 +55,10 @@ class Map(Result):
 
     def said(self):
         """The numbers that judge the map, in one line."""
-        shares = {n: v for n, v in self.quality.items() if n.startswith(("variance", "share"))}
-        parts = [f"{name} {100 * v:.3g} %" for name, v in shares.items() if v is not None]
-        parts += [f"{name} {number(v)}" for name, v in self.quality.items() if name not in shares and v is not None]
-        return "; ".join(parts)
+        first = [n for n in ("KL divergence", "trustworthiness") if n in self.quality]
+        return "; ".join(f"{name} {number(100 * v, 3)} %" if name.startswith(("variance", "share")) else
+                         f"{name} {number(v)}" for name in [*first, *(n for n in self.quality if n not in first)]
+                         if (v := self.quality[name]) is not None)
 
     def panels(self):
         return [getattr(self, f"_{view}")() for view in self.views]

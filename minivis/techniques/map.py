@@ -25,7 +25,7 @@ def map(net: Network, source: Folder = None, *, data: Literal["digits"] | None =
         views: list[Literal["scatter", "thumbnails", "grid"]] | None = None,
         colour: Literal["label", "prediction", "none"] = "label", perplexity: float = 30.0, steps: int = 1000,
         exaggeration: float = 12.0, rate: float | None = None, before: int = 50, exact: bool = False,
-        neighbours: int = 15, columns: int | None = None, limit: int = 1600, memory=None, seed=0,
+        neighbours: int = 15, columns: int | None = None, limit: int = 2000, memory=None, seed=0,
         monitor=None) -> Map | Comparison:
     """Pictures laid out in the plane so that what is near in a layer's features is near on the map.
 
@@ -61,7 +61,7 @@ def map(net: Network, source: Folder = None, *, data: Literal["digits"] | None =
         raise MinivisError("map: give one of a source of pictures, --data and --features")
     how = {"perplexity": perplexity, "steps": steps, "exaggeration": exaggeration, "rate": rate, "before": before,
            "exact": exact, "neighbours": neighbours, "seed": seed}
-    common = {"recipe": _recipe(net, seed, source=source, data=data, features=features, layer=layer, space=space,
+    common = {"recipe": _recipe(net, source=source, data=data, features=features, layer=layer, space=space,
                                 pool=pool, method=method, colour=colour, columns=columns, limit=limit, **how)}
     if features is not None:
         X, known = read_features(features, limit, seed)
@@ -92,7 +92,7 @@ def map(net: Network, source: Folder = None, *, data: Literal["digits"] | None =
 
 def _recipe(net, seed, **options):
     """Without a network if none was needed."""
-    return make_recipe("map", options, None, seed) if net is None else recipe(map, net, **options)
+    return make_recipe("map", options, None, seed) if net is None else recipe(map, net, seed, **options)
 
 
 def _network_for(given):
