@@ -38,6 +38,11 @@ def _read_picture(text):
     return image.read(text)
 
 
+def _read_style(text):
+    from . import image, style_pictures
+    return image.read(style_pictures.find(text))
+
+
 def _read_mask(text):
     from . import image
     return image.read(text)[..., 0] > 127
@@ -73,6 +78,7 @@ def _read_weights(text):
 
 
 Picture = Annotated[Any, Reads("PICTURE", _read_picture, file="picture")]     # (H, W, 3) uint8, RGB
+StylePicture = Annotated[Any, Reads("PICTURE|NAME", _read_style, file="picture")]  # or one that comes with minivis
 Mask = Annotated[Any, Reads("MASK", _read_mask, file="picture")]              # (H, W) bool, white is True
 Network = Annotated[Any, Reads("NETWORK", _read_network)]
 Index = Annotated[str, Reads("INDEX")]

@@ -54,7 +54,7 @@ def layer_weights(layer, ins):
     if kind == "batch_norm":
         return {**(affine if layer["affine"] else {}), "mean": C, "var": C}
     if kind == "instance_norm" and layer["affine"] and layer["styles"] > 1:
-        return {name: (layer["styles"], *C) for name in affine}
+        return dict.fromkeys(affine, (layer["styles"], *C))
     if (kind == "instance_norm" and layer["affine"]) or (kind == "scale" and layer["per_channel"]):
         return affine
     return {}

@@ -48,6 +48,13 @@ class Weights(MutableMapping):
             self._tensors[name] = Tensor(_frozen(array, self.dtype))
         self.version += 1
 
+    def __contains__(self, name):
+        return name in self._tensors
+
+    def get(self, name, default=None):
+        """The entry, or `default`; without the search for close names that a KeyError comes with."""
+        return self._tensors.get(name, default)
+
     def __delitem__(self, name):
         raise TypeError(f"weights: {name} cannot be removed, its layer needs it")
 

@@ -1,4 +1,4 @@
-"""A picture through a network that was trained to redraw pictures in one style."""
+"""A picture through a network that was trained to redraw pictures in a style."""
 from typing import Literal
 
 import numpy as np
@@ -7,35 +7,80 @@ from .. import ops
 from ..batching import default_budget, parse_bytes
 from ..colours import with_colours_of
 from ..errors import MinivisError
-from ..options import Network, Picture
+from ..options import Network, Picture, StylePicture
 from ..parameterize import to_device
 from ..results import Synthesis
+from ..style_networks import blended, in_style_of, style_names, styles_of, takes_any_style
 from ..tensor import Tensor
 from .common import recipe
 from .synthesis import to_uint8
 
 
 def stylize(net: Network, picture: Picture, *, size: int | None = None, strength: float = 1.0,
-            colours: Literal["style", "luminance"] = "style", units: Literal["levels", "network"] = "levels",
-            memory=None) -> Synthesis:
+            style: str | None = None, styles: list[StylePicture] | None = None, blend: list[float] | None = None,
+            style_size: int = 512, colours: Literal["style", "luminance"] = "style",
+            units: Literal["levels", "network"] = "levels", memory=None) -> Synthesis:
     """Fast style transfer: the picture redrawn by a feed-forward network, in one pass.
 
     Johnson, Alahi, Fei-Fei 2016, arXiv:1603.08155; with instance normalisation Ulyanov, Vedaldi, Lempitsky 2017,
-    arXiv:1701.02096. The network has learnt one style; it takes pictures of any size. Where its strides do not divide
-    the picture's sides, the picture is continued by its mirror image and the result cut to size. A network that
-    normalises over the whole picture draws differently at another size: strokes keep their width in pixels.
+    arXiv:1701.02096. A network has learnt one style, several to be mixed (Dumoulin et al. 2017, arXiv:1610.07629), or
+    takes any style from a picture (Huang, Belongie 2017, arXiv:1703.06868). It takes pictures of any size: where its
+    strides do not divide the picture's sides, the picture is continued by its mirror image and the result cut to size.
+    A network that normalises over the whole picture draws differently at another size: strokes keep their width.
 
     pictures (1, H, W, 3)
 
-    size      longest side in pixels; none means the picture's own
-    strength  1 is the network's picture, 0 the given one, between them a mixture
-    colours   the style's, or the picture's own with the new luminance
-    units     of what the network gives: grey levels from 0 to 255 in RGB, or its own input's units and channel order
+    size        longest side in pixels; none means the picture's own
+    strength    1 is the network's picture, 0 the given one, between them a mixture; a network for arbitrary styles mixes
+                features in place of pictures
+    style       which of a network's styles, by name or by number from 1; none means the first
+    styles      pictures whose styles a network for arbitrary styles is to take
+    blend       shares of the network's styles, or of `styles`
+    style_size  longest side at which `styles` are looked at
+    colours     the style's, or the picture's own with the new luminance
+    units       of what the network gives: grey levels from 0 to 255 in RGB, or its own input's units and channel order
     """
-    _check_makes_pictures(net)
     if not 0 <= strength <= 1:
         raise MinivisError(f"strength {strength} must be from 0 to 1")
+    _check_makes_pictures(net)
     shown = net.see(picture, size, "none" if size is None else "longest").picture
+    within = takes_any_style(net)
+    painter = painter_of(net, style, styles, blend, style_size, *([shown, strength] if within else []))
+    levels = mixed(redrawn(painter, shown, units, memory), shown, 1.0 if within else strength, colours)
+    return Synthesis(to_uint8(levels)[None], levels[None], original=shown, target=f"the style of {net.name}",
+                     numbers={"size": list(shown.shape[:2])},
+                     recipe=recipe(stylize, net, picture=picture, size=size, strength=strength, style=style,
+                                   styles=styles, blend=blend, style_size=style_size, colours=colours, units=units))
+
+
+def painter_of(net, style=None, styles=None, blend=None, style_size=512, content=None, strength=1.0):
+    """The ordinary network of the style that is asked for; see stylize, and in_style_of for content and strength."""
+    _check_makes_pictures(net)
+    if takes_any_style(net):
+        if not styles or style is not None:
+            raise MinivisError(f"network {net.name} takes its style from pictures: name them with --styles")
+        shares = _shares(blend, len(styles), "style pictures")
+        return in_style_of(net, [_at_most(net, p, style_size) for p in styles], shares, content, strength)
+    if styles:
+        raise MinivisError(f"network {net.name} has learnt its styles and takes none from pictures (--styles)")
+    count = styles_of(net)
+    if count == 1:
+        if style is not None or blend is not None:
+            raise MinivisError(f"network {net.name} has one style: leave out --style and --blend")
+        return net
+    if style is not None and blend is not None:
+        raise MinivisError("give --style or --blend, not both")
+    if style is not None:
+        names = style_names(net)
+        which = {**{str(n + 1): n for n in range(count)}, **{name: n for n, name in enumerate(names)}}
+        if style not in which:
+            raise MinivisError(f"network {net.name} has no style {style!r}; it has {', '.join(names)}")
+        blend = [float(n == which[style]) for n in range(count)]
+    return blended(net, [1.0] + [0.0] * (count - 1) if blend is None else _shares(blend, count, "styles"))
+
+
+def redrawn(net, shown, units="levels", memory=None):
+    """What the network makes of a picture, uint8 (H, W, 3) -> float64 (H, W, 3) grey levels, not clipped."""
     H, W = shown.shape[:2]
     budget = default_budget() if memory is None else parse_bytes(memory)
     needed = net.bytes_needed((1, H, W, 3))
@@ -54,12 +99,27 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
                            "it is no style network")
     if not np.isfinite(made).all():
         raise MinivisError(f"network {net.name} gives values that are not finite")
+    return made
+
+
+def mixed(made, shown, strength=1.0, colours="style"):
+    """The redrawn picture with as much of the given one, and in the colours, that are asked for."""
     levels = strength * np.clip(made, 0, 255) + (1 - strength) * shown
-    if colours == "luminance":
-        levels = with_colours_of(levels, shown)
-    return Synthesis(to_uint8(levels)[None], levels[None], original=shown, target=f"the style of {net.name}",
-                     numbers={"size": [H, W]},
-                     recipe=recipe(stylize, net, size=size, strength=strength, colours=colours, units=units))
+    return with_colours_of(levels, shown) if colours == "luminance" else levels
+
+
+def _shares(blend, count, of_what):
+    """Shares that sum to 1; equal ones if none are given."""
+    shares = [1.0] * count if blend is None else [float(b) for b in blend]
+    if len(shares) != count or not (min(shares) >= 0 and 0 < sum(shares) < float("inf")):
+        raise MinivisError(f"blend {shares}: give {count} shares for {count} {of_what}, at least 0 and not all 0")
+    return [s / sum(shares) for s in shares]
+
+
+def _at_most(net, picture, side):
+    if side < 16:
+        raise MinivisError(f"style size {side} must be at least 16 pixels")
+    return net.see(picture, side, "longest").picture if max(picture.shape[:2]) > side else picture
 
 
 def _check_makes_pictures(net):
