@@ -135,6 +135,12 @@ def parser_for(name, function):
             if "monitor" in reserved(function):
                 common.add_argument("--resume", action="store_true",
                                     help="go on from OUT.resume.h5, which an interrupted run leaves behind")
+                common.add_argument("--film", metavar="FILM.webp", help="also write how the picture came about, as a "
+                                    "film (.webp or .gif)")
+                common.add_argument("--preview", metavar="FILE.png", help="keep the latest picture of the run in this "
+                                    "file")
+                common.add_argument("--look-every", type=int, metavar="N", help="steps from one look of film and "
+                                    "preview to the next (default: a sixtieth of the run)")
     common.add_argument("--json", action="store_true", help="print the numbers as JSON")
     common.add_argument("-q", "--quiet", action="store_true", help="no progress, no remarks")
     common.add_argument("-v", "--verbose", action="store_true", help="on an error show where it happened")
@@ -213,9 +219,14 @@ class Job:
                 state_file = self._state_file(values, picture_file)
                 how = {"state_file": state_file, "resume": self.args.resume}
             monitor = SilentMonitor(**how) if self.args.quiet else TerminalMonitor(self.name, **how)
+            if hasattr(self.args, "film"):
+                from .recorder import Recorder
+                monitor = Recorder(monitor, self.args.film, self.args.preview, self.args.look_every)
             values["monitor"] = monitor
         result = self._call(values, monitor)
         row = self._deliver(result, source, picture_file, raw_file)
+        if getattr(self.args, "film", None) and monitor.finish(result.recipe):
+            self._wrote(self.args.film)
         self.stopped = monitor is not None and monitor.stopping
         if state_file is not None and not self.stopped:
             state_file.delete()
@@ -269,6 +280,22 @@ class Job:
         if not self.args.quiet and not self.args.json:
             print(f"wrote {file}", file=sys.stderr)
 
+    def _check_looks(self, several):
+        """--film, --preview and --look-every, before any work is done."""
+        from .files import check_folder
+        from .image import FILMS, check_writable
+        film, preview, every = (getattr(self.args, name, None) for name in ("film", "preview", "look_every"))
+        if several and (film or preview):
+            raise MinivisError("--film and --preview go with one picture; with several, call minivis once for each")
+        if film:
+            if Path(film).suffix.lower() not in FILMS:
+                raise MinivisError(f"--film {film}: a film ends in {' or '.join(FILMS)}")
+            check_folder(film)
+        if preview:
+            check_writable(preview)
+        if every is not None and every < 1:
+            raise MinivisError(f"--look-every {every} must be at least 1")
+
     def _targets(self, sources):
         """(picture file, raw file) for each source; all checked before any work is done."""
         from .image import FILMS, check_writable
@@ -277,6 +304,7 @@ class Job:
             if several:
                 raise MinivisError("--figure goes with one picture; with several, call minivis once for each")
             check_writable(self.args.figure)
+        self._check_looks(several)
         names = _distinct_names(sources, self.name)
         pictures = _places(self.args.output, several, names, ".png")
         if self.args.output is None and self.name in PRINTS:

@@ -85,6 +85,18 @@ def test_a_film_has_its_frames_and_other_techniques_make_none(folder, tmp_path, 
     assert "extension '.gif'" in capsys.readouterr().err
 
 
+def test_the_film_and_the_preview_of_a_run(folder, tmp_path, capsys):
+    call = ["visualize", "dog", "--preset", "simonyan", "--steps", "6", "--network", str(folder / "tiny.h5"), "-q",
+            "-o", str(tmp_path / "out.png")]
+    assert commandline.main([*call, "--film", str(tmp_path / "run.webp"), "--preview", str(tmp_path / "now.png"),
+                             "--look-every", "3"]) == 0
+    with Image.open(tmp_path / "run.webp") as film, Image.open(tmp_path / "now.png") as now:
+        assert film.n_frames == 3 and film.size == now.size == Image.open(tmp_path / "out.png").size
+    for bad in (["--film", "run.mp4"], ["--look-every", "0"]):
+        assert commandline.main([*call, *bad]) == 1
+    assert "must be at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [["--optimizer", "adam"], ["--preset", "yosinski3"],
                                      ["--preset", "simonyan", "--optimizer", "lbfgs", "--rate", "1"]])
 def test_killed_and_resumed_the_picture_is_the_same(options, folder, tmp_path, capsys):
