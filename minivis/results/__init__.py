@@ -13,6 +13,8 @@ from .filters import Filters
 from .layers import Activations
 from .linear_explanation import LinearExplanation
 from .map import Map
+from .neighbours import Neighbours
+from .patches import Patches
 from .report import Report
 from .segmentation import Segmentation
 from .slide import Slide
@@ -20,5 +22,5 @@ from .synthesis import Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "Classification", "Comparison", "EveryLayer",
-           "FilterMatches", "Filters", "LinearExplanation", "Map", "Occlusion", "Report", "Result", "Segmentation",
-           "Slide", "Synthesis", "UnitMap", "make_recipe"]
+           "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion", "Patches", "Report",
+           "Result", "Segmentation", "Slide", "Synthesis", "UnitMap", "make_recipe"]
