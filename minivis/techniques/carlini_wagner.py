@@ -51,14 +51,17 @@ def search(victim, u0, held, sign, searches, steps, rate, confidence, constant, 
     monitor, xp = monitor or SilentMonitor(), kernels.xp(u0)
     w0 = xp.arctanh((u0 * 2 - 1) * u0.dtype.type(INSIDE))
     back = (xp.tanh(w0) + 1) / 2                # u0 as it comes back: distances are measured from here
-    low, high, c = 0.0, np.inf, constant
-    best, nearest, history = None, np.inf, []
+    saved = monitor.load() or {"number": 0, "low": 0.0, "high": np.inf, "c": constant, "best": None,
+                               "nearest": np.inf, "history": [], "found": False, "before": np.inf, "run": None}
+    low, high, c, best, nearest = (saved[k] for k in ("low", "high", "c", "best", "nearest"))
+    best, history = None if best is None else xp.asarray(best), list(saved["history"])
+    found, before, inner = saved["found"], saved["before"], saved["run"]
     try:
-        for number in range(searches):
+        for number in range(saved["number"], searches):
             if number == searches - 1 and searches >= 10:
                 c = min(high, 1e10)             # once more with the smallest that fooled
-            found, problem = False, Problem(victim, w0, back, held, sign, c, confidence)
-            run, before = Run(problem, xp.zeros_like(w0), Adam(rate), steps), np.inf
+            problem = Problem(victim, w0, back, held, sign, c, confidence)
+            run = Run(problem, xp.zeros_like(w0), Adam(rate), steps, start=inner)
             for step in run:
                 loss = float(step.loss[0])
                 history.append(-loss)
@@ -71,9 +74,14 @@ def search(victim, u0, held, sign, searches, steps, rate, confidence, constant, 
                     away = float(np.sqrt(((problem.u - host(u0)).astype(np.float64) ** 2).sum()))
                     if away < nearest:
                         best, nearest = xp.asarray(problem.u), away
-                monitor.step(number * steps + step.done, searches * steps, {"loss": loss})
+                monitor.save({"number": number, "low": low, "high": high, "c": c, "nearest": nearest,
+                              "best": None if best is None else host(best), "history": list(history),
+                              "found": found, "before": before, "run": run.state()})
+                monitor.step(number * steps + step.done, searches * steps, {"loss": loss},
+                             lambda u=problem.u: victim.rounded(u))
             low, high = (low, c) if found else (c, high)
             c = 10 * c if np.isinf(high) else (low + high) / 2
+            found, before, inner = False, np.inf, None
     except Stop:
         pass
     return best, {"score": history}

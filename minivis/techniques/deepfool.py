@@ -4,6 +4,7 @@ import numpy as np
 from .. import kernels
 from ..errors import MinivisError
 from ..monitor import SilentMonitor, Stop
+from ..optimize import host
 from ..options import Network, Picture
 from ..results import Adversarial
 from .common import recipe
@@ -41,15 +42,17 @@ def walk(victim, u0, steps, candidates, overshoot, monitor=None):
     monitor, xp = monitor or SilentMonitor(), kernels.xp(u0)
     logits = victim.look(u0)[0]
     order = np.argsort(-logits, kind="stable")[:candidates]
-    u, total, lead = u0, xp.zeros_like(u0), []
+    saved = monitor.load() or {"u": u0, "total": xp.zeros_like(u0), "lead": []}
+    u, total, lead = xp.asarray(saved["u"]), xp.asarray(saved["total"]), list(saved["lead"])
     try:
-        for i in range(steps):
+        for i in range(len(lead), steps):
             logits = victim.look(u)[0]
             if logits.argmax() != order[0]:
                 break
             lead.append(float(logits[order[0]] - np.delete(logits, order[0]).max()))
             total = total + _to_the_nearest(victim, u, logits, order)
             u = xp.clip(u0 + total * u0.dtype.type(1 + overshoot), 0, 1)
+            monitor.save({"u": host(u), "total": host(total), "lead": list(lead)})
             monitor.step(i + 1, steps, {"lead": lead[-1]}, lambda u=u: victim.rounded(u))
     except Stop:
         pass
@@ -69,5 +72,3 @@ def _to_the_nearest(victim, u, logits, order):
             best = distance, g, size
     distance, g, size = best
     return g * g.dtype.type((distance + 1e-4) / size)
-
-

@@ -87,21 +87,31 @@ def test_fooling_from_noise_needs_no_picture(net, picture):
 
 
 class KilledAt(SilentMonitor):
+    at = 3
+
     def step(self, done, total, terms=None, picture=None):
-        if done == 3:
+        if done == self.at:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["pgd", "fool"])
-def test_an_interrupted_attack_goes_on_with_the_same_bits(net, picture, tmp_path, name):
-    wanted = (Victim(net).reads(picture) + 1) % 3
-    options = {"pgd": {"stop_early": False, "steps": 8}, "fool": {"target": wanted, "rate": 4.0}}[name]
-    attack = load(name)
+@pytest.mark.parametrize("name, at, options", [
+    ("pgd", 3, {"stop_early": False, "steps": 8}),
+    ("fool", 3, {"rate": 4.0}),
+    ("carlini_wagner", 3, {"searches": 3, "steps": 4, "stop_early": False}),
+    ("carlini_wagner", 6, {"searches": 3, "steps": 4, "constant": 1.0, "stop_early": False}),   # in the second search
+    ("deepfool", 2, {"candidates": 3}),
+])
+def test_an_interrupted_attack_goes_on_with_the_same_bits(net, conv_net, picture, tmp_path, name, at, options):
+    if name == "fool":
+        options = {**options, "target": (Victim(net).reads(picture) + 1) % 3}
+    attack, net = load(name), conv_net(seed=4) if name == "deepfool" else net       # more than one boundary to cross
     whole = attack(net, picture, **options)
+    killed = KilledAt(StateFile(tmp_path / "s.h5", {}, every=0, share=1e9))
+    killed.at = at
     with pytest.raises(KeyboardInterrupt):
-        attack(net, picture, monitor=KilledAt(StateFile(tmp_path / "s.h5", {}, every=0, share=1e9)), **options)
+        attack(net, picture, monitor=killed, **options)
     again = attack(net, picture, monitor=SilentMonitor(StateFile(tmp_path / "s.h5", {})), **options)
-    assert len(whole.history["score"]) > 3
+    assert len(whole.history["score"]) > at
     assert np.array_equal(whole.values, again.values) and np.array_equal(whole.history["score"], again.history["score"])
 
 
