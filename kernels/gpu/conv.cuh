@@ -26,27 +26,28 @@ enum Finish {
 };
 
 template <typename T>
-__device__ __forceinline__ T finished(T v, int finish, bool bit) {
+DEVICE T finished(T v, int finish, bool bit) {
     if (finish == FINISH_NONE) return v;
+    if (finish <= FINISH_RELU_BITS) return v <= T(0) ? T(0) : v;        // a NaN stays one
     bool positive = v > T(0);
     bool passes = finish == FINISH_PLAIN ? bit : finish == FINISH_GUIDED ? bit && positive : positive;
     return passes ? v : T(0);
 }
 
-__device__ __forceinline__ bool reads_bits(int finish) { return finish == FINISH_PLAIN || finish == FINISH_GUIDED; }
+DEVICE bool reads_bits(int finish) { return finish == FINISH_PLAIN || finish == FINISH_GUIDED; }
 
 // 32-bit mask words per position
-__device__ __forceinline__ int mask_words(int channels) { return (channels + 31) / 32; }
+DEVICE int mask_words(int channels) { return (channels + 31) / 32; }
 
 // Number of positions (n, i, j) that are computed.
-__device__ __forceinline__ long long positions(const ConvShape& s) { return (long long)s.N * s.OH * s.OW; }
+DEVICE long long positions(const ConvShape& s) { return (long long)s.N * s.OH * s.OW; }
 
 // One position, taken apart.
 struct Position {
     int n, i, j;
 };
 
-__device__ __forceinline__ Position position(const ConvShape& s, long long m) {
+DEVICE Position position(const ConvShape& s, long long m) {
     long long row = m / s.OW;
     Position at;
     at.j = (int)(m - row * s.OW);
@@ -56,7 +57,7 @@ __device__ __forceinline__ Position position(const ConvShape& s, long long m) {
 }
 
 // Index of the output cell (without channel) that a position belongs to: times K for y, times mask_words(K) for the mask.
-__device__ __forceinline__ long long output_cell(const ConvShape& s, Position at) {
+DEVICE long long output_cell(const ConvShape& s, Position at) {
     return ((long long)at.n * s.YH + s.first_h + (long long)at.i * s.step_h) * s.YW + s.first_w
            + (long long)at.j * s.step_w;
 }
@@ -64,13 +65,13 @@ __device__ __forceinline__ long long output_cell(const ConvShape& s, Position at
 // Where column `depth` of the implicit left matrix lies: tap (p, q) and channel c. C counts the channels that are stored.
 struct Taps {
     int p, q, c;
-    __device__ __forceinline__ void go_to(const ConvShape& s, int depth) {
+    DEVICE void go_to(const ConvShape& s, int depth) {
         int tap = depth / s.C;
         c = depth - tap * s.C;
         p = tap / s.kw;
         q = tap - p * s.kw;
     }
-    __device__ __forceinline__ void advance(const ConvShape& s, int by) {
+    DEVICE void advance(const ConvShape& s, int by) {
         c += by;
         while (c >= s.C) {
             c -= s.C;

@@ -1,16 +1,17 @@
-// Direct convolution: every sum as it stands, in float or double, for any geometry and any number of groups.
+// Direct convolution: every sum as it stands, for any geometry and any number of groups.
 //
 // One warp computes 32 neighbouring output channels of 4 positions. Its lanes read neighbouring weights (one
 // transaction of 128 bytes) and the same inputs (a broadcast), and each weight serves the 4 positions. No shared memory.
 // It is the kernel of grouped and depthwise layers, of few input channels, and the plainest statement of the others.
 #include "conv.cuh"
 
-constexpr int DIRECT_POSITIONS = 4;         // per thread; conv_plan.py knows both numbers
+constexpr int DIRECT_POSITIONS = 4;         // per thread; conv_launch.py knows both numbers
 constexpr int DIRECT_WARPS = 8;
 
 template <typename T>
-__device__ __forceinline__ void conv_direct(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
+DEVICE void conv_direct(const ConvShape& s, const T* x, const T* w, const typename Work<T>::type* bias, T* y,
                                             const unsigned* mask, unsigned* bits, int finish) {
+    typedef typename Work<T>::type Sum;
     const int Cg = s.C / s.groups, Kg = s.K / s.groups, words = mask_words(s.K);
     const int k = blockIdx.y * 32 + threadIdx.x;
     const bool in_range = k < s.K;
@@ -18,11 +19,11 @@ __device__ __forceinline__ void conv_direct(const ConvShape& s, const T* x, cons
     const long long first = ((long long)blockIdx.x * DIRECT_WARPS + threadIdx.y) * DIRECT_POSITIONS;
     const long long last = positions(s);
     Position at[DIRECT_POSITIONS];
-    T sum[DIRECT_POSITIONS];
+    Sum sum[DIRECT_POSITIONS];
     #pragma unroll
     for (int r = 0; r < DIRECT_POSITIONS; ++r) {
         at[r] = position(s, first + r < last ? first + r : last - 1);
-        sum[r] = bias != nullptr && in_range ? bias[k] : T(0);
+        sum[r] = bias != nullptr && in_range ? bias[k] : Sum(0);
     }
     for (int p = 0; p < s.kh && in_range; ++p)
         for (int q = 0; q < s.kw; ++q) {
@@ -36,10 +37,10 @@ __device__ __forceinline__ void conv_direct(const ConvShape& s, const T* x, cons
             }
             const T* weight = w + ((long long)p * s.kw + q) * Cg * s.K + k;
             for (int c = 0; c < Cg; ++c) {
-                T factor = weight[(long long)c * s.K];
+                Sum factor = weight[(long long)c * s.K];
                 #pragma unroll
                 for (int r = 0; r < DIRECT_POSITIONS; ++r)
-                    if (cell[r] != nullptr) sum[r] += cell[r][c] * factor;
+                    if (cell[r] != nullptr) sum[r] += Sum(cell[r][c]) * factor;
             }
         }
     #pragma unroll
@@ -48,21 +49,19 @@ __device__ __forceinline__ void conv_direct(const ConvShape& s, const T* x, cons
         long long cell = output_cell(s, at[r]);
         bool bit = false;
         if (reads_bits(finish)) bit = mask[cell * words + blockIdx.y] >> threadIdx.x & 1;
-        T value = finished(sum[r], finish, bit);
-        if (in_range) y[cell * s.K + k] = value;
+        Sum value = finished(sum[r], finish, bit);
+        if (in_range) y[cell * s.K + k] = T(value);
         if (finish == FINISH_RELU_BITS) {
-            unsigned word = __ballot_sync(0xffffffffu, in_range && value > T(0));
+            unsigned word = __ballot_sync(0xffffffffu, in_range && value > Sum(0));
             if (threadIdx.x == 0) bits[cell * words + blockIdx.y] = word;
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) conv_direct_f32(ConvShape s, const float* x, const float* w,
-        const float* bias, float* y, const unsigned* mask, unsigned* bits, int finish) {
-    conv_direct<float>(s, x, w, bias, y, mask, bits, finish);
-}
+#define CONV_DIRECT(T, suffix)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(256) conv_direct_##suffix(ConvShape s, const T* x, const T* w,       \
+            const Work<T>::type* bias, T* y, const unsigned* mask, unsigned* bits, int finish) {                      \
+        conv_direct<T>(s, x, w, bias, y, mask, bits, finish);                                                         \
+    }
 
-extern "C" __global__ void __launch_bounds__(256) conv_direct_f64(ConvShape s, const double* x, const double* w,
-        const double* bias, double* y, const unsigned* mask, unsigned* bits, int finish) {
-    conv_direct<double>(s, x, w, bias, y, mask, bits, finish);
-}
+EVERY_FLOAT(CONV_DIRECT)

@@ -10,14 +10,14 @@
 #include "conv.cuh"
 
 template <typename T, int ROWS, int COLUMNS, int DEPTH>
-__device__ __forceinline__ void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
+DEVICE void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
                                               const unsigned* mask, unsigned* bits, int finish, T* partial, int slices) {
     constexpr int THREADS = 256;
     constexpr int RM = ROWS / 16, CM = COLUMNS / 16;                // numbers per thread
     constexpr int LEFT = ROWS * DEPTH / THREADS, RIGHT = COLUMNS * DEPTH / THREADS;     // loads per thread
     constexpr int SLOT = ROWS + 4;          // rows of the transposed left slab are padded: columns are written 16 apart
-    __shared__ __align__(16) T left[2][DEPTH][SLOT];
-    __shared__ __align__(16) T right[2][DEPTH][COLUMNS];
+    __align__(16) __shared__ T left[2][DEPTH][SLOT];
+    __align__(16) __shared__ T right[2][DEPTH][COLUMNS];
 
     const int t = threadIdx.x, tx = t % 16, ty = t / 16;
     const long long row0 = (long long)blockIdx.x * ROWS, last = positions(s);

@@ -14,7 +14,7 @@
 constexpr int MMA_ROW_BYTES = 128;
 
 template <typename In>
-struct Factor;          // how many numbers a register and a chunk hold, and the instruction
+struct Factor;          // the instruction, and what has to happen to the left factor before it
 
 template <>
 struct Factor<float> {
@@ -26,17 +26,13 @@ struct Factor<float> {
 };
 
 template <>
-struct Factor<u16> {
+struct Factor<f16> {
     static DEVICE void round(u32 (&)[4]) {}
     static DEVICE void multiply(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) { multiply_f16(d, a, b); }
 };
 
 DEVICE void store_pair(float* y, float a, float b) { *reinterpret_cast<Vector<float, 2>*>(y) = Vector<float, 2>{{a, b}}; }
-DEVICE void store_pair(u16* y, float a, float b) {
-    *reinterpret_cast<u32*>(y) = (u32)to_half(a) | (u32)to_half(b) << 16;
-}
-DEVICE void store_one(float* y, float a) { *y = a; }
-DEVICE void store_one(u16* y, float a) { *y = to_half(a); }
+DEVICE void store_pair(f16* y, float a, float b) { *reinterpret_cast<Vector<f16, 2>*>(y) = Vector<f16, 2>{{f16(a), f16(b)}}; }
 
 template <typename In, typename Out, int ROWS, int COLUMNS, int WARP_ROWS, int STAGES>
 DEVICE void conv_mma(const ConvShape& s, const In* x, const In* w, const float* bias, Out* y, const u32* mask,
@@ -162,8 +158,8 @@ DEVICE void conv_mma(const ConvShape& s, const In* x, const In* w, const float* 
                 if (there && k + 1 < s.K && s.K % 2 == 0) {
                     store_pair(target, value[0], value[1]);
                 } else {
-                    if (there && k < s.K) store_one(target, value[0]);
-                    if (there && k + 1 < s.K) store_one(target + 1, value[1]);
+                    if (there && k < s.K) *target = Out(value[0]);
+                    if (there && k + 1 < s.K) target[1] = Out(value[1]);
                 }
             }
             if (finish == FINISH_RELU_BITS) {           // 4 lanes hold the 32 channels of a word
@@ -174,7 +170,7 @@ DEVICE void conv_mma(const ConvShape& s, const In* x, const In* w, const float* 
         }
 }
 
-// conv_plan.py knows these tiles: 128x128 with 8 warps, 64x64 with 4, three stages each (96 and 48 KB).
+// conv_launch.py knows these tiles: 128x128 with 8 warps, 64x64 with 4, three stages each (96 and 48 KB).
 #define CONV_MMA(name, In, Out, ROWS, COLUMNS, WARP_ROWS, THREADS)                                                    \
     extern "C" __global__ void __launch_bounds__(THREADS) name(ConvShape s, const In* x, const In* w, const float* bias, \
             Out* y, const u32* mask, u32* bits, int finish, float* partial, int slices) {                             \
@@ -183,5 +179,5 @@ DEVICE void conv_mma(const ConvShape& s, const In* x, const In* w, const float* 
 
 CONV_MMA(conv_mma_128_tf32, float, float, 128, 128, 2, 256)
 CONV_MMA(conv_mma_64_tf32, float, float, 64, 64, 2, 128)
-CONV_MMA(conv_mma_128_f16, u16, u16, 128, 128, 2, 256)
-CONV_MMA(conv_mma_64_f16, u16, u16, 64, 64, 2, 128)
+CONV_MMA(conv_mma_128_f16, f16, f16, 128, 128, 2, 256)
+CONV_MMA(conv_mma_64_f16, f16, f16, 64, 64, 2, 128)

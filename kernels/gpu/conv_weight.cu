@@ -9,9 +9,11 @@ constexpr int WEIGHT_TILE = 64;
 constexpr int WEIGHT_DEPTH = 16;
 
 template <typename T>
-__device__ __forceinline__ void conv_weight(const ConvShape& s, const T* x, const T* dy, T* partial, int slices) {
-    __shared__ T left[WEIGHT_DEPTH][WEIGHT_TILE];
-    __shared__ T right[WEIGHT_DEPTH][WEIGHT_TILE];
+DEVICE void conv_weight(const ConvShape& s, const T* x, const T* dy,
+                                            typename Work<T>::type* partial, int slices) {
+    typedef typename Work<T>::type Sum;
+    __shared__ Sum left[WEIGHT_DEPTH][WEIGHT_TILE];
+    __shared__ Sum right[WEIGHT_DEPTH][WEIGHT_TILE];
     const int Cg = s.C / s.groups, Kg = s.K / s.groups, depth = s.kh * s.kw * Cg;
     const int group = blockIdx.z / slices, slice = blockIdx.z % slices;
     const int row0 = blockIdx.x * WEIGHT_TILE, column0 = blockIdx.y * WEIGHT_TILE;
@@ -23,10 +25,10 @@ __device__ __forceinline__ void conv_weight(const ConvShape& s, const T* x, cons
     const int lane = t % WEIGHT_TILE, first = t / WEIGHT_TILE;
     const int row = row0 + lane, column = column0 + lane;
     const int tap = row / Cg, c = row - tap * Cg, p = tap / s.kw, q = tap - p * s.kw;
-    T sum[4][4] = {};
+    Sum sum[4][4] = {};
     for (long long base = begin; base < end; base += WEIGHT_DEPTH) {
         for (int d = first; d < WEIGHT_DEPTH; d += 256 / WEIGHT_TILE) {
-            T a = T(0), b = T(0);
+            Sum a = Sum(0), b = Sum(0);
             if (base + d < end) {
                 Position at = position(s, base + d);
                 int h = at.i * s.stride_h + p * s.dilation_h - s.top, v = at.j * s.stride_w + q * s.dilation_w - s.left;
@@ -40,7 +42,7 @@ __device__ __forceinline__ void conv_weight(const ConvShape& s, const T* x, cons
         __syncthreads();
         #pragma unroll
         for (int d = 0; d < WEIGHT_DEPTH; ++d) {
-            T a[4], b[4];
+            Sum a[4], b[4];
             #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 a[i] = left[d][ty * 4 + i];
@@ -53,7 +55,7 @@ __device__ __forceinline__ void conv_weight(const ConvShape& s, const T* x, cons
         }
         __syncthreads();
     }
-    T* target = partial + (long long)slice * depth * s.K;
+    Sum* target = partial + (long long)slice * depth * s.K;
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) {
             int r = row0 + ty * 4 + i, k = column0 + tx * 4 + j;
@@ -62,28 +64,23 @@ __device__ __forceinline__ void conv_weight(const ConvShape& s, const T* x, cons
 }
 
 template <typename T>
-__device__ __forceinline__ void conv_weight_sum(const T* partial, T* dw, long long count, int slices) {
+DEVICE void conv_weight_sum(const typename Work<T>::type* partial, T* dw, long long count, int slices) {
+    typedef typename Work<T>::type Sum;
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    T total = T(0);
+    Sum total = Sum(0);
     for (int slice = 0; slice < slices; ++slice) total += partial[slice * count + i];
-    dw[i] = total;
+    dw[i] = T(total);
 }
 
-extern "C" __global__ void __launch_bounds__(256) conv_weight_f32(ConvShape s, const float* x, const float* dy,
-                                                                  float* partial, int slices) {
-    conv_weight<float>(s, x, dy, partial, slices);
-}
+#define CONV_WEIGHT(T, suffix)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(256) conv_weight_##suffix(ConvShape s, const T* x, const T* dy,      \
+            Work<T>::type* partial, int slices) {                                                                     \
+        conv_weight<T>(s, x, dy, partial, slices);                                                                    \
+    }                                                                                                                 \
+    extern "C" __global__ void conv_weight_sum_##suffix(const Work<T>::type* partial, T* dw, long long count,         \
+            int slices) {                                                                                             \
+        conv_weight_sum<T>(partial, dw, count, slices);                                                               \
+    }
 
-extern "C" __global__ void __launch_bounds__(256) conv_weight_f64(ConvShape s, const double* x, const double* dy,
-                                                                  double* partial, int slices) {
-    conv_weight<double>(s, x, dy, partial, slices);
-}
-
-extern "C" __global__ void conv_weight_sum_f32(const float* partial, float* dw, long long count, int slices) {
-    conv_weight_sum<float>(partial, dw, count, slices);
-}
-
-extern "C" __global__ void conv_weight_sum_f64(const double* partial, double* dw, long long count, int slices) {
-    conv_weight_sum<double>(partial, dw, count, slices);
-}
+EVERY_FLOAT(CONV_WEIGHT)

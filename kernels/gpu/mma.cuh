@@ -5,8 +5,6 @@
 #pragma once
 #include "common.cuh"
 
-typedef unsigned short u16;      // the bits of a half-precision number
-
 #ifdef MINIVIS_SHIM
 #include "mma_twins.cuh"
 #else
@@ -54,19 +52,6 @@ DEVICE u32 to_tf32(u32 bits) {
     u32 r;
     asm("cvt.rna.tf32.f32 %0, %1;\n" : "=r"(r) : "f"(__uint_as_float(bits)));
     return r;
-}
-
-DEVICE float from_half(u16 h) {
-    float f;
-    asm("cvt.f32.f16 %0, %1;\n" : "=f"(f) : "h"(h));
-    return f;
-}
-
-// Round to the nearest half, ties to even; beyond 65504 infinity.
-DEVICE u16 to_half(float f) {
-    u16 h;
-    asm("cvt.rn.f16.f32 %0, %1;\n" : "=h"(h) : "f"(f));
-    return h;
 }
 
 #endif

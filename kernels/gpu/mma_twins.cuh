@@ -2,19 +2,6 @@
 // ldmatrix). Sums are float32 in the order of the depth: a real tensor core adds in an order that is not documented.
 #include <vector>
 
-static inline float from_half(u16 h) {
-    _Float16 f;
-    memcpy(&f, &h, 2);
-    return (float)f;
-}
-
-static inline u16 to_half(float f) {
-    _Float16 h = (_Float16)f;
-    u16 bits;
-    memcpy(&bits, &h, 2);
-    return bits;
-}
-
 static inline u32 to_tf32(u32 bits) {
     bool finite = (bits >> 23 & 255) != 255;
     return (finite ? bits + 0x1000u : bits) & ~0x1fffu;
@@ -111,5 +98,9 @@ static inline void multiply_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b
 }
 
 static inline void multiply_f16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    multiply_on_host<16>(d, a, b, [](u32 word, int part) { return from_half((u16)(word >> 16 * part)); });
+    multiply_on_host<16>(d, a, b, [](u32 word, int part) {
+        f16 number;
+        number.bits = (unsigned short)(word >> 16 * part);
+        return (float)number;
+    });
 }
