@@ -11,8 +11,6 @@ import math
 
 import numpy as np
 
-from . import source as sources
-
 FLOATS = {"float16": "_f16", "float32": "_f32", "float64": "_f64"}
 THREADS = 256                       # of a one-dimensional launch
 _MOST_BLOCKS = 1 << 20              # more work than that: every thread takes several turns
@@ -97,8 +95,8 @@ def run(source, kernel, grid, block, args, shared=0):
         if isinstance(arg, np.generic) or arg is None:
             continue
         if not _backend.owns(arg):
-            raise TypeError(f"{kernel}: argument {number} is a {type(arg).__module__}.{type(arg).__name__}; a kernel on "
-                            "this device takes its arrays, NumPy scalars of the exact type, or None")
+            raise TypeError(f"{kernel}: argument {number} is a {_kind(arg)}; a kernel on this device takes its arrays, "
+                            "NumPy scalars of the exact type, or None")
         if not arg.flags.c_contiguous:
             raise ValueError(f"{kernel}: argument {number} of shape {arg.shape} is not C-contiguous")
         here = _backend.device_of(arg)
@@ -123,11 +121,11 @@ def ready(op, *arrays):
             result.append(None)
             continue
         if not _backend.owns(array):
-            raise TypeError(f"{op}: the GPU was given a {type(array).__module__}.{type(array).__name__}; move it with "
-                            "net.to('gpu') or cupy.asarray")
+            raise TypeError(f"{op}: the GPU was given a {_kind(array)}; move it with net.to('gpu') or cupy.asarray")
         dtype = dtype or array.dtype
         if array.dtype.name not in FLOATS or array.dtype != dtype:
-            raise TypeError(f"{op}: {array.dtype} beside {dtype}; the GPU has float16, float32 and float64, one at a time")
+            raise TypeError(f"{op}: {array.dtype} beside {dtype}; the GPU has float16, float32 and float64, one at a "
+                            "time")
         result.append(aligned(array))
     return result[0] if len(arrays) == 1 else result
 
@@ -170,6 +168,24 @@ def i64(*numbers):
 def blocks(work, threads=THREADS):
     """The grid of a one-dimensional launch in which each of `work` items is done by the next free turn of a thread."""
     return max(1, min(-(-work // threads), _MOST_BLOCKS))
+
+
+def rows(shape):
+    """(grid, block) of a launch over an (N, H, W, C) result: block x is a row, y and the threads run along it.
+
+    A row's W * C numbers are counted in 32 bits, so that no thread divides 64-bit numbers.
+    """
+    N, H, W, C = shape
+    length = W * C
+    block = min(THREADS, -(-length // 32) * 32)
+    if length >= 1 << 31 or -(-length // block) > 65535 or N * H >= 1 << 31:
+        raise ValueError(f"an array {tuple(shape)} has rows longer, or more rows, than the GPU kernels count; give smaller "
+                         "pictures or batches")
+    return (N * H, -(-length // block)), block
+
+
+def _kind(thing):
+    return f"{type(thing).__module__}.{type(thing).__name__}"
 
 
 def _triple(n):

@@ -7,8 +7,10 @@
 Each .cu file is compiled once with driver.cpp into an executable that reads and writes .npy files (kept in the cache
 folder under the digest of its text); each launch is one process of it. shim.h says what this can show and what not.
 """
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,8 +37,7 @@ class ShimError(RuntimeError):
 
 def compiler():
     """The path of g++, or None."""
-    from shutil import which
-    return which(os.environ.get("CXX", "g++"))
+    return shutil.which(os.environ.get("CXX", "g++"))
 
 
 class Shim:
@@ -114,9 +115,8 @@ def kernels_in(source):
 def build(source):
     """The path of the executable for one .cu file, compiled if it is not in the cache."""
     ours = "".join((HERE / name).read_text(encoding="utf-8") for name in ("shim.h", "driver.cpp"))
-    import hashlib
     stamp = hashlib.sha256((sources.text(source) + ours + " ".join(_FLAGS)).encode()).hexdigest()[:20]
-    path = cache_folder() / "cuda-shim" / f"{Path(source).stem}-{stamp}"
+    path = Path(os.environ.get("MINIVIS_CUDA_CACHE") or cache_folder()) / "cuda-shim" / f"{Path(source).stem}-{stamp}"
     if path.exists():
         return path
     names = kernels_in(source)
