@@ -23,9 +23,16 @@ VGG_STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SQUEEZENET = {"style": ("relu1", "fire2", "fire4", "fire5", "fire7"), "content": ("fire5",)}
 
 
-def default_layers(net):
+def default_layers(net, style_loss="gram"):
     """(content layers, style layers) as {layer: weight}: the papers' for VGG; else, for the style, the first whole
-    layer at each resolution, and for the content the last one at the second coarsest."""
+    layer at each resolution, and for the content the last one at the second coarsest. Patches are compared at the third
+    and fourth style layer only, as Li and Wand do: lower they would be too many."""
+    content, style = _default_layers(net)
+    names = list(style)
+    return content, dict.fromkeys(names[2:4] or names[-1:], 1.0) if style_loss == "patches" else style
+
+
+def _default_layers(net):
     table = net.table
     if "relu4_2" in table:
         return {"relu4_2": 1.0}, {name: 1.0 for name in VGG_STYLE if name in table}
@@ -65,15 +72,15 @@ class Planner:
     Arrays of the picture's size that live at once, counted in the code of optimize.py, lbfgs.py and tiling.py: the
     picture, the best so far, the gradient, two pairs of picture and gradient (L-BFGS) or two moments (Adam), and eight
     to work in; L-BFGS keeps two for each step it remembers besides, which may take a third of the memory. `kept` are
-    layers whose values for the content are held all the time.
+    layers whose values for the content are held all the time. whole: the loss takes no picture in tiles.
     """
 
-    def __init__(self, net, layers, optimizer, history, memory, tile=None, wrap=False, kept=()):
+    def __init__(self, net, layers, optimizer, history, memory, tile=None, wrap=False, kept=(), whole=False):
         if history < 1 or (tile is not None and tile < 1):
             raise MinivisError(f"history {history} and tile {tile} must be at least 1")
         self.net, self.layers, self.optimizer, self.history = net, list(dict.fromkeys(layers)), optimizer, history
         self.budget = default_budget() if memory is None else parse_bytes(memory)
-        self.tile, self.wrap, self.kept, self.plans, self.notes = tile, wrap, list(kept), {}, []
+        self.tile, self.wrap, self.kept, self.whole, self.plans, self.notes = tile, wrap, list(kept), whole, {}, []
 
     def __call__(self, size, plan=None):
         """The Plan for a size; `plan` is that of an interrupted run, kept so that the same bits come out."""
@@ -96,6 +103,13 @@ class Planner:
             left -= 2 * history * array
         if self.tile:
             return Plan(self.tile, history)
+        if self.whole:
+            needed = self.net.bytes_needed((1, *size, 3), self.layers, backward=True)
+            if needed > left:
+                raise MinivisError(f"this style loss takes the picture whole: {size[1]} x {size[0]} pixels need "
+                                   f"{needed / 1e6:.0f} MB, more than the {max(0, left) / 1e6:.0f} MB that the memory "
+                                   "limit leaves; give a smaller --size or more --memory, or use gram")
+            return Plan(None, history)
         side, note = plan_side(self.net, self.layers, size, left, self.wrap)
         self.notes += [note] if note else []
         return Plan(side, history)

@@ -5,9 +5,10 @@ import numpy as np
 
 from .. import colours as colour
 from .. import losses
-from ..options import Layer, Mask, Network, Picture
+from ..options import Layer, Mask, Network, Picture, StylePicture
 from ..preprocessing import resize
 from ..results import Synthesis
+from ..style_losses import SUMS, StyleLoss, style_terms
 from .common import recipe
 from .matching import (
     Painter,
@@ -22,16 +23,18 @@ from .matching import (
     shared,
     sizes_up_to,
 )
-from .style_options import PRESETS, check, settings, translated, weights_of
+from .style_options import PRESETS, check, check_loss, settings, translated, weights_of
 from .synthesis import to_uint8
 
 
-def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Literal["draft", "good", "print"] = "good",
-          size: int | None = None, steps: int | None = None, scales: int | None = None,
-          optimizer: Literal["lbfgs", "adam"] | None = None, rate: float | None = None, history: int = 20,
+def style(net: Network, picture: Picture, *, styles: list[StylePicture],
+          preset: Literal["draft", "good", "print"] = "good", size: int | None = None, steps: int | None = None,
+          scales: int | None = None, optimizer: Literal["lbfgs", "adam"] | None = None, rate: float | None = None,
+          history: int = 20,
           content_weight: float | None = None, style_weight: float | None = None, tv_weight: float | None = None,
           content_layers: dict[Layer, float] | None = None, style_layers: dict[Layer, float] | None = None,
           scale: Literal["auto", "neural-style", "relative"] = "auto", gram: losses.Gram = "chw",
+          style_loss: StyleLoss = "gram",
           blend_weights: list[float] | None = None, blend: Literal["targets", "losses"] = "targets",
           masks: list[Mask] | None = None, style_masks: list[Mask] | None = None, style_scale: float = 1.0,
           init: Literal["content", "noise", "picture"] = "content", init_picture: Picture | None = None,
@@ -46,7 +49,7 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
 
     pictures (1, H, W, 3); history: content, style and tv, weighted, before every step.
 
-    styles          one or several style pictures
+    styles          one or several style pictures; files, or names of those that come with minivis
     preset          draft: 256 pixels, 60 steps; good: 512 pixels, 150 steps over 3 sizes; print: 1448 pixels over 4
     size            longest side of the result, in pixels
     steps           how many in all, shared out to the sizes
@@ -62,8 +65,13 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
     scale           neural-style: means over all values, in grey levels; relative: each layer's loss divided by its
                     value on noise. auto: the former for VGG networks of the Caffe kind, whose published weights it fits
     gram            what Gram matrices are divided by: C H W, H W or nothing
+    style_loss      what the style is: Gram matrices; moments (mean and deviation of each channel); correlations (Gram
+                    matrices with the layer moved, for patterns; Berger, Memisevic 2017); histogram (beside the Gram
+                    matrices; Risser et al. 2017); patches (the nearest of the style's; Li, Wand 2016) or sliced
+                    (Wasserstein distance; Heitz et al. 2021). All but gram are relative; the last four take the picture
+                    whole, never in tiles
     blend_weights   shares of the styles; they are divided by their sum
-    blend           the styles' Gram matrices are mixed, or their losses
+    blend           the styles' Gram matrices are mixed, or their losses; of other style losses always the losses
     masks           for each style the region of the picture it is for (white), any size
     style_masks     for each style the region of the style picture to take it from
     style_scale     size of the style pictures relative to the result's
@@ -77,13 +85,15 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
     """
     o = settings(PRESETS[preset], size=size, steps=steps, scales=scales, optimizer=optimizer)
     shares = check(styles, blend_weights, masks, style_masks, style_scale, init, init_picture, gram)
-    defaults = default_layers(net)
+    scale = check_loss(style_loss, scale, masks, style_masks, tile)
+    defaults = default_layers(net, style_loss)
     contents, wanted = named(net, content_layers or defaults[0]), named(net, style_layers or defaults[1])
     scale, weights = weights_of(net, scale, content_weight, style_weight, tv_weight)
     full = net.see(picture, o["size"], "longest").picture
-    sources = Sources(_dressed(styles, full, colours), shares, masks, style_masks, style_scale, blend)
+    sources = Sources(_dressed(styles, full, colours), shares, masks, style_masks, style_scale, blend, style_loss)
     task = Task(Painter(net, pool), full, sources, contents, wanted, weights, scale, gram,
-                Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile, kept=contents), seed)
+                Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile, kept=contents,
+                        whole=style_loss not in SUMS), seed)
     if scales is None:
         o["scales"] = min(o["scales"], most_scales(full.shape[:2]))
     sizes = sizes_up_to(full.shape[:2], o["scales"])
@@ -101,9 +111,9 @@ def style(net: Network, picture: Picture, *, styles: list[Picture], preset: Lite
                    f"the content of the picture in the style of {len(styles)} other{'s' * (len(styles) > 1)}",
                    recipe(style, net, seed, picture=picture, styles=styles, preset=preset, **o, rate=rate,
                           weights=weights, content_layers=contents, style_layers=wanted, scale=scale, gram=gram,
-                          blend_weights=shares, blend=blend, masks=masks, style_masks=style_masks,
-                          style_scale=style_scale, init=init, init_picture=init_picture, noise=noise, pool=pool,
-                          colours=colours, used=task.planner.used()))
+                          style_loss=style_loss, blend_weights=shares, blend=blend, masks=masks,
+                          style_masks=style_masks, style_scale=style_scale, init=init, init_picture=init_picture,
+                          noise=noise, pool=pool, colours=colours, used=task.planner.used()))
 
 
 style.translate = translated        # the command line takes neural-style's options too
@@ -124,6 +134,7 @@ class Sources(NamedTuple):
     style_masks: list | None
     scale: float
     blend: str
+    loss: str
 
 
 class Task(NamedTuple):
@@ -159,15 +170,19 @@ class Task(NamedTuple):
                 for name, w in self.content_layers.items()]
 
     def _style_terms(self, size, side):
-        """One term for each layer with mixed Gram matrices, or one for each layer and style."""
+        """One term for each layer with mixed Gram matrices, or one (or more) for each layer and style."""
         s, net, b = self.sources, self.painter.net, self.weights["style"]
+        if not b:
+            return
+        shown = [net.see(picture, max(16, round(max(size) * s.scale)), "longest").picture for picture in s.pictures]
+        if s.loss != "gram":
+            yield from self._other_terms(shown, side)
+            return
         nothing = [None] * len(s.pictures)
         regions = [None if m is None else np.asarray(m, np.float64) for m in s.masks or nothing]
-        grams = []
-        for picture, mask in zip(s.pictures, s.style_masks or nothing):
-            seen = net.see(picture, max(16, round(max(size) * s.scale)), "longest").picture
-            grams.append(self.painter.grams(self.painter.z(seen), self.style_layers, self.gram, mask, side))
-        for name, weight in self.style_layers.items() if b else ():
+        grams = [self.painter.grams(self.painter.z(seen), self.style_layers, self.gram, mask, side)
+                 for seen, mask in zip(shown, s.style_masks or nothing)]
+        for name, weight in self.style_layers.items():
             if s.blend == "targets" and s.masks is None:
                 mixed = sum(share * g[name] for share, g in zip(s.shares, grams))
                 yield "style", b * weight, losses.style(net, name, mixed, self.gram)
@@ -175,3 +190,11 @@ class Task(NamedTuple):
                 for share, g, region in zip(s.shares, grams, regions):
                     if share:
                         yield "style", b * weight * share, losses.style(net, name, g[name], self.gram, mask=region)
+
+    def _other_terms(self, shown, side):
+        s, p = self.sources, self.painter
+        for share, seen in zip(s.shares, shown):
+            values = p.values(p.z(seen), self.style_layers, side) if share else {}
+            for name in values:
+                for term in style_terms(s.loss, p.net, name, values[name], self.gram, self.seed):
+                    yield "style", self.weights["style"] * self.style_layers[name] * share, term

@@ -1,5 +1,8 @@
 """Options of style transfer: presets, what is checked before any work, and the names known from neural-style."""
+from typing import get_args
+
 from ..errors import MinivisError
+from ..style_losses import SUMS, StyleLoss
 
 PRESETS = {
     "draft": {"size": 256, "steps": 60, "scales": 1, "optimizer": "lbfgs"},
@@ -86,3 +89,19 @@ def check(styles, blend_weights, masks, style_masks, style_scale, init, init_pic
     if gram == "none" and style_scale != 1:
         raise MinivisError("style: with gram none a style picture must have the result's size; use chw or hw")
     return [w / sum(weights) for w in weights]
+
+
+def check_loss(style_loss, scale, masks=None, style_masks=None, tile=None):
+    """The scale that goes with a style loss; an error for options that do not."""
+    if style_loss == "gram":
+        return scale
+    if style_loss not in get_args(StyleLoss):
+        raise MinivisError(f"style loss {style_loss!r} must be {', '.join(get_args(StyleLoss))}")
+    if scale not in ("auto", "relative"):
+        raise MinivisError(f"the weights of scale {scale} are for Gram matrices; style loss {style_loss} is relative")
+    if masks is not None or style_masks is not None:
+        raise MinivisError(f"masks are for Gram matrices; style loss {style_loss} takes the whole picture")
+    if tile is not None and style_loss not in SUMS:
+        raise MinivisError(f"style loss {style_loss} compares all positions with one another, so the picture cannot be "
+                           "cut into tiles; leave out --tile")
+    return "relative"

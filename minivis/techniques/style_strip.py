@@ -1,6 +1,6 @@
 """Style transfer at several weights of the style, side by side."""
 from ..errors import MinivisError
-from ..options import Network, Picture, Range
+from ..options import Network, Picture, Range, StylePicture
 from ..results import Comparison
 from .common import recipe
 from .style import style
@@ -9,14 +9,14 @@ from .style_options import weights_of
 RATIOS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def style_strip(net: Network, picture: Picture, *, styles: list[Picture], ratios: Range = RATIOS, size: int = 256,
+def style_strip(net: Network, picture: Picture, *, styles: list[StylePicture], ratios: Range = RATIOS, size: int = 256,
                 steps: int = 60, seed=0, memory=None) -> Comparison:
     """The same style transfer with less and with more weight on the style: figure 4 of Gatys et al. 2016.
 
     A strip of results, doi:10.1109/CVPR.2016.265. Every result is `style`'s with the style weight of its default
     times a ratio, begun with the content.
 
-    styles    one or several style pictures
+    styles    one or several style pictures; files, or names of those that come with minivis
     ratios    what the default style weight is multiplied by, one result for each
     size      longest side of each result, in pixels
     steps     of each result

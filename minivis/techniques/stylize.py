@@ -31,8 +31,8 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
     pictures (1, H, W, 3)
 
     size        longest side in pixels; none means the picture's own
-    strength    1 is the network's picture, 0 the given one, between them a mixture; a network for arbitrary styles mixes
-                features in place of pictures
+    strength    1 is the network's picture, 0 the given one, between them a mixture; with a network for arbitrary styles
+                one of features, not of pictures
     style       which of a network's styles, by name or by number from 1; none means the first
     styles      pictures whose styles a network for arbitrary styles is to take
     blend       shares of the network's styles, or of `styles`

@@ -8,6 +8,7 @@ from ..colours import match_histogram
 from ..errors import MinivisError
 from ..options import Layer, Network, Picture
 from ..results import Synthesis
+from ..style_losses import SUMS, StyleLoss, style_terms
 from ..tiling import fields_of, step_of
 from .common import recipe
 from .matching import (
@@ -22,15 +23,16 @@ from .matching import (
     shared,
     sizes_up_to,
 )
+from .style_options import check_loss
 
 
 def texture(net: Network, picture: Picture, *, height: int | None = None, width: int | None = None,
             source_size: int | None = 256, steps: int = 200, scales: int = 1, layers: dict[Layer, float] | None = None,
             gram: losses.Gram = "chw", normalize: Literal["mean", "sum", "quarter"] = "mean",
-            scale: Literal["relative", "paper"] = "relative", tv_weight: float = 0.005,
-            pool: Literal["max", "avg"] | None = "avg", optimizer: Literal["lbfgs", "adam"] = "lbfgs",
-            rate: float | None = None, history: int = 20, noise: float = 50.0, histogram: bool = True,
-            tileable: bool = False, margin: int = 8, tile: int | None = None, seed=0, memory=None,
+            style_loss: StyleLoss = "gram", scale: Literal["auto", "relative", "paper"] = "auto",
+            tv_weight: float = 0.005, pool: Literal["max", "avg"] | None = "avg",
+            optimizer: Literal["lbfgs", "adam"] = "lbfgs", rate: float | None = None, history: int = 20,
+            noise: float = 50.0, histogram: bool = True, tileable: bool = False, margin: int = 8, tile: int | None = None, seed=0, memory=None,
             monitor=None) -> Synthesis:
     """A new piece of the picture's texture, of any size, from noise.
 
@@ -48,7 +50,9 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
     layers       whose Gram matrices are to be matched, with weights
     gram         what they are divided by: C H W, H W or nothing (then the sizes must be equal)
     normalize    of their difference: mean of its squares, their sum, or a quarter of that (the paper)
-    scale        relative divides each layer's loss by its value on noise; paper leaves it as it is
+    style_loss   what is matched: Gram matrices; moments; correlations at a distance too (Berger, Memisevic 2017,
+                 arXiv:1606.01286), for regular patterns; histogram; patches; sliced Wasserstein: see `style`
+    scale        relative (and auto) divides each layer's loss by its value on noise; paper leaves it as it is
     tv_weight    of total variation, beside 1 for the Gram matrices: against noise finer than the network sees
     pool         all poolings become this; the paper prefers averages
     optimizer    L-BFGS or Adam
@@ -61,7 +65,8 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
     tile         work on pieces of this many pixels; none means as the memory limit asks
     """
     source = net.see(picture, source_size, "none" if source_size is None else "longest").picture
-    wanted = named(net, layers or default_layers(net)[1])
+    scale = check_loss(style_loss, scale, tile=tile)
+    wanted = named(net, layers or default_layers(net, style_loss)[1])
     size = height or source.shape[0], width or source.shape[1]
     if min(size) < 8:
         raise MinivisError(f"texture: {size[1]} x {size[0]} pixels are too few")
@@ -73,12 +78,13 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
     if gram == "none" and (sizes[-1] != source.shape[:2] or scales > 1):
         raise MinivisError("texture: with gram none the texture and its margin must have the source's size, "
                            "so give margin 0; or use chw or hw")
-    planner = Planner(net, wanted, optimizer, history, memory, tile, tileable)
+    planner = Planner(net, wanted, optimizer, history, memory, tile, tileable, whole=style_loss not in SUMS)
     if tileable and sizes[-1] != size:
         planner.notes.append(f"A tileable texture has sides that are multiples of {step}: {sizes[-1][1]} x "
                              f"{sizes[-1][0]} pixels.")
     weights = {"style": 1.0, "tv": tv_weight}
-    task = Task(Painter(net, pool), source, sizes[-1], wanted, weights, scale, gram, normalize, planner, seed)
+    task = Task(Painter(net, pool), source, sizes[-1], wanted, weights, scale, gram, normalize, planner, seed,
+                style_loss)
     z, course, finished = paint(list(zip(sizes, shared(steps, len(sizes)))), task,
                                 task.painter.noise(sizes[0], seed, noise), optimizer_of(optimizer, rate, history),
                                 monitor)
@@ -90,8 +96,9 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
     return painted(levels, course, finished, source, planner, "the texture of the source",
                    recipe(texture, net, seed, picture=picture, height=levels.shape[0], width=levels.shape[1],
                           margin=margin, source_size=source_size, steps=steps, scales=scales, layers=wanted, gram=gram,
-                          normalize=normalize, scale=scale, tv_weight=tv_weight, pool=pool, optimizer=optimizer,
-                          rate=rate, noise=noise, histogram=histogram, tileable=tileable, used=planner.used()))
+                          normalize=normalize, style_loss=style_loss, scale=scale, tv_weight=tv_weight, pool=pool,
+                          optimizer=optimizer, rate=rate, noise=noise, histogram=histogram, tileable=tileable,
+                          used=planner.used()))
 
 
 class Task(NamedTuple):
@@ -106,6 +113,7 @@ class Task(NamedTuple):
     normalize: str
     planner: Planner
     seed: int
+    loss: str
 
     def prepare(self, size, plan=None):
         """-> (the loss at this size, the Plan it was made with); the source shrinks as the texture does."""
@@ -114,9 +122,14 @@ class Task(NamedTuple):
         if size != self.final:
             side = max(16, round(max(source.shape[:2]) * size[0] / self.final[0]))
             source = p.net.see(source, side, "longest").picture
-        grams = p.grams(p.z(source), self.layers, self.gram, side=plan.side)
-        terms = [("style", weight, losses.style(p.net, name, grams[name], self.gram, self.normalize))
-                 for name, weight in self.layers.items()]
+        if self.loss == "gram":
+            grams = p.grams(p.z(source), self.layers, self.gram, side=plan.side)
+            terms = [("style", weight, losses.style(p.net, name, grams[name], self.gram, self.normalize))
+                     for name, weight in self.layers.items()]
+        else:
+            values = p.values(p.z(source), self.layers, plan.side)
+            terms = [("style", weight, term) for name, weight in self.layers.items()
+                     for term in style_terms(self.loss, p.net, name, values[name], self.gram, self.seed)]
         tv = [("tv", self.weights["tv"], losses.tv)] if self.weights["tv"] else []
         loss = p.loss(size, terms, tv, plan.side, self.planner.wrap)
-        return relative(loss, p.noise(size, self.seed), self.weights) if self.scale == "relative" else loss, plan
+        return loss if self.scale == "paper" else relative(loss, p.noise(size, self.seed), self.weights), plan

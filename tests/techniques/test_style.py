@@ -131,6 +131,35 @@ def test_sizes_grow_and_weights_keep_their_meaning(net, pictures):
     assert list(grown.recipe["options"]["used"]) == ["80 x 112", "113 x 158", "160 x 224"]
 
 
+OTHERS = ("moments", "correlations", "histogram", "patches", "sliced")
+
+
+@pytest.mark.parametrize("loss", OTHERS)
+def test_every_style_loss_goes_down_in_style_and_texture(net, pictures, loss):
+    content, red, blue = pictures
+    result = style(net, content, styles=[red], style_loss=loss, **FAST)
+    assert result.history["style"][-1] < 0.6 * result.history["style"][0]
+    assert result.recipe["options"]["scale"] == "relative"
+    alone = style(net, content, styles=[red, blue], blend_weights=[1.0, 0.0], style_loss=loss, **FAST)
+    assert np.array_equal(alone.values, result.values)
+    made = texture(net, red, style_loss=loss, height=40, width=40, source_size=None, steps=15, tv_weight=0.0)
+    assert made.history["style"][-1] < 0.6 * made.history["style"][0]
+
+
+def test_moments_may_be_tiled_and_the_others_say_that_they_may_not(net, pictures):
+    content, red, _ = pictures
+    whole, tiled = (style(net, content, styles=[red], style_loss="moments", **FAST, tile=tile) for tile in (None, 16))
+    assert np.abs(whole.values - tiled.values).max() < 1e-4
+    for loss in OTHERS[1:]:
+        for options, message in (({"tile": 16}, "leave out --tile"), ({"memory": "1MB"}, "takes the picture whole"),
+                                 ({"scale": "neural-style"}, "is relative"),
+                                 ({"masks": [np.ones((4, 4), bool)]}, "takes the whole picture")):
+            with pytest.raises(MinivisError, match=message):
+                style(net, content, styles=[red], style_loss=loss, **{**FAST, **options})
+    with pytest.raises(MinivisError, match="style loss 'best' must be gram"):
+        style(net, content, styles=[red], style_loss="best")
+
+
 class Interrupted(Exception):
     pass
 
