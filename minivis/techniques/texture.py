@@ -32,7 +32,8 @@ def texture(net: Network, picture: Picture, *, height: int | None = None, width:
             style_loss: StyleLoss = "gram", scale: Literal["auto", "relative", "paper"] = "auto",
             tv_weight: float = 0.005, pool: Literal["max", "avg"] | None = "avg",
             optimizer: Literal["lbfgs", "adam"] = "lbfgs", rate: float | None = None, history: int = 20,
-            noise: float = 50.0, histogram: bool = True, tileable: bool = False, margin: int = 8, tile: int | None = None, seed=0, memory=None,
+            noise: float = 50.0, histogram: bool = True,
+            tileable: bool = False, margin: int = 8, tile: int | None = None, seed=0, memory=None,
             monitor=None) -> Synthesis:
     """A new piece of the picture's texture, of any size, from noise.
 
