@@ -1,7 +1,7 @@
 """What techniques return: numbers first, and a figure that says what they are."""
 
 from ..provenance import make_recipe
-from .adversarial import Adversarial
+from .adversarial import Adversarial, PatchAttack
 from .atlas import Atlas
 from .attribution import Attribution, Occlusion
 from .base import Result
@@ -17,10 +17,11 @@ from .neighbours import Neighbours
 from .patches import Patches
 from .report import Report
 from .segmentation import Segmentation
+from .similarity import Similarity
 from .slide import Slide
 from .synthesis import Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "Classification", "Comparison", "EveryLayer",
-           "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion", "Patches", "Report",
-           "Result", "Segmentation", "Slide", "Synthesis", "UnitMap", "make_recipe"]
+           "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion", "PatchAttack", "Patches",
+           "Report", "Result", "Segmentation", "Similarity", "Slide", "Synthesis", "UnitMap", "make_recipe"]

@@ -20,14 +20,14 @@ from .synthesis import ascent, follow, optimizer_of, stacked, to_uint8
 
 PLACES = 52         # this technique's own stream of random numbers, beside seed and picture
 OUTLIERS = 1.0      # per cent at each end of the map's axes that do not stretch the grid
-SHRINK = 0.1        # of the covariance towards its mean variance, before it is inverted
+SHRINK = 0.9        # of the covariance towards its mean variance: few vectors of many values know little of it
 TOGETHER = 32       # icons optimised at once
 WAKE = 16           # first steps that pass the last ReLU where it is off: see synthesis.ascent
 
 
 def activation_atlas(net: Network, source: Folder, *, layer: Layer = None, per_picture: int = 1,
                      method: Literal["tsne", "pca", "opentsne", "umap"] = "tsne", columns: int = 10, least: int = 1,
-                     perplexity: float = 30.0, whiten: bool = True, power: float = 2.0, icon: int = 72,
+                     perplexity: float = 30.0, whiten: bool = True, power: float = 4.0, icon: int = 96,
                      steps: int = 96, rate: float = 0.05, limit: int = 2000, memory=None, seed=0,
                      monitor=None) -> Atlas:
     """A map of a layer's activations on many pictures; what is near is averaged, and each average drawn as an icon.
