@@ -61,10 +61,10 @@ class Resample(Op):
         self.x_shape = x.shape
         matrix = self._matrix(*x.shape[1:3])
         self.back = matrix.T.tocsr() if self.needs[0] else None
-        return _apply(matrix, x, self.size)
+        return apply_sparse(matrix, x, self.size)
 
     def backward(self, dy):
-        return _apply(self.back, dy, self.x_shape[1:3])
+        return apply_sparse(self.back, dy, self.x_shape[1:3])
 
     def _matrix(self, H, W):
         from scipy.sparse import csr_matrix
@@ -92,7 +92,7 @@ def _mirrored(i, size):
     return np.minimum(i, period - i)
 
 
-def _apply(matrix, x, size):
+def apply_sparse(matrix, x, size):
     """The matrix on the positions of (N, H, W, C)."""
     xp = kernels.xp(x)
     N, C = x.shape[0], x.shape[3]

@@ -43,6 +43,7 @@ CALLS = [
     ["dream", "@a.png", "--guide", "@a.png", "--layers", "relu1", "--octaves", "1", "--steps", "2", "--size", "40"],
     ["invert", "@a.png", "--layers", "relu1", "conv2", "--steps", "3", "--optimizer", "lbfgs"],
     ["universal", "@a.png", "@a.png", "--passes", "2"],
+    ["adversarial-patch", "@a.png", "@a.png", "--target", "dog", "--steps", "3"],
     *[[name, "@a.png", *more] for name, more in (("fgsm", ["--epsilon", "9"]), ("bim", []), ("deepfool", []),
                                                  ("pgd", ["--norm", "l2", "--epsilon", "500"]),
                                                  ("carlini-wagner", ["--searches", "2", "--steps", "9"]))],

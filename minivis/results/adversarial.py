@@ -52,5 +52,19 @@ class Adversarial(Synthesis):
         return Panel("After", self.pictures[0], caption=_words(self.after))
 
 
+@dataclass(eq=False)
+class PatchAttack(Synthesis):
+    """A sticker (`pictures`), and `examples`: uint8 pictures with it on them."""
+
+    examples: list = field(default_factory=list, kw_only=True)
+
+    def arrays(self):
+        return {**super().arrays(), "examples": np.stack(self.examples)}
+
+    def panels(self):
+        return [self.main_panel(), Panel(f"On {len(self.examples)} of the pictures",
+                                         show.grid(np.stack(self.examples), padding=4)), *self.history_panels()]
+
+
 def _words(rows):
     return "\n".join(f"{row['label']}: {100 * row['probability']:.1f} %, logit {number(row['logit'])}" for row in rows)
