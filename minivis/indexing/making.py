@@ -21,7 +21,7 @@ from ..monitor import SilentMonitor, Stop, read_state, write_state
 from ..provenance import canonical, jsonable, make_recipe
 from .format import FORMAT, VERSION, Top
 from .job import Job, join
-from .parallel import AHEAD, run
+from .parallel import AHEAD, check, run
 from .strongest import merge
 
 PER_BLOCK = 32          # pictures; fewer if memory is short
@@ -66,6 +66,7 @@ def build(net, pictures, out, layers=None, features=None, *, pool="mean", keep=9
     same call goes on.
     """
     check_folder(out)
+    check(backend, workers, scheduler)
     if graph:
         from .graph import check_library
         check_library(graph)
@@ -81,7 +82,11 @@ def build(net, pictures, out, layers=None, features=None, *, pool="mean", keep=9
     store = _Store(out, jsonable(recipe), fresh)
     done = store.done
     _pass(store, job, pictures, (backend, workers, scheduler), monitor or SilentMonitor(), every)
-    assembly = _Assembly(pictures, store, keep)
+    try:
+        assembly = _Assembly(pictures, store, keep)
+    except MinivisError:            # nothing could be read: there is nothing to go on from
+        store.delete()
+        raise
     with atomic_write(out) as temporary:
         assembly.write(temporary, job, recipe)
         if graph:
@@ -172,7 +177,8 @@ class _Store:
     def _read(self, file):
         part, recipe = read_state(file)
         if recipe != self.recipe:
-            differ = [key for key in self.recipe if recipe.get(key) != self.recipe[key]]
+            flat = [{**one, **one.get("options", {}), "options": None} for one in (recipe, self.recipe)]
+            differ = [key for key in flat[1] if flat[0].get(key) != flat[1][key]]
             raise MinivisError(f"{self.folder} is of another run ({', '.join(differ)} differ): give the options of "
                                "that run, or --fresh to start anew")
         return part

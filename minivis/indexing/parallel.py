@@ -16,8 +16,15 @@ BACKENDS = ("local", "processes", "dask")
 def run(job, blocks, backend="local", workers=None, scheduler=None):
     """Yield the part of each block. workers: processes, or local threads that read; None: as many as there are cores.
 
-    dask    the scheduler's address, tcp://HOST:8786; the workers need minivis, and the pictures under the same path
+    scheduler    of Dask, tcp://HOST:8786; the workers need minivis, and the pictures under the same path
     """
+    if backend == "local":
+        return _local(job, blocks, workers)
+    return _processes(job, blocks, workers) if backend == "processes" else _dask(job, blocks, workers, scheduler)
+
+
+def check(backend, workers, scheduler):
+    """An error if `run` could not be called like that, before anything is begun."""
     if backend not in BACKENDS:
         raise MinivisError(f"index: backend {backend!r} is not one of {', '.join(BACKENDS)}")
     if (scheduler is not None) != (backend == "dask"):
@@ -25,9 +32,6 @@ def run(job, blocks, backend="local", workers=None, scheduler=None):
                            + ("name the scheduler's address" if scheduler is None else "name that backend"))
     if workers is not None and workers < 1:
         raise MinivisError(f"index: workers {workers} must be at least 1")
-    if backend == "local":
-        return _local(job, blocks, workers)
-    return _processes(job, blocks, workers) if backend == "processes" else _dask(job, blocks, workers, scheduler)
 
 
 def _local(job, blocks, workers):
