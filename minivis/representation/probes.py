@@ -51,6 +51,7 @@ def _few(Z, train, rows=None):
 def check_classes(y, folds):
     """An error unless there are two classes at least, and of each as many pictures as folds."""
     counts = np.bincount(y)
+    counts = counts[counts > 0]
     if len(counts) < 2:
         raise MinivisError("a probe needs at least two classes; put the pictures of each class in a folder of its own")
     if counts.min() < folds or folds < 2:

@@ -7,6 +7,7 @@ from .attribution import Attribution, Occlusion
 from .base import Result
 from .classification import Classification
 from .comparison import Comparison
+from .concepts import Concepts
 from .every_layer import EveryLayer
 from .filter_matches import FilterMatches
 from .filters import Filters
@@ -15,6 +16,7 @@ from .linear_explanation import LinearExplanation
 from .map import Map
 from .neighbours import Neighbours
 from .patches import Patches
+from .probes import Probes
 from .report import Report
 from .segmentation import Segmentation
 from .similarity import Similarity
@@ -22,6 +24,7 @@ from .slide import Slide
 from .synthesis import Synthesis
 from .unit_map import UnitMap
 
-__all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "Classification", "Comparison", "EveryLayer",
-           "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion", "PatchAttack", "Patches",
-           "Report", "Result", "Segmentation", "Similarity", "Slide", "Synthesis", "UnitMap", "make_recipe"]
+__all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "Classification", "Comparison", "Concepts",
+           "EveryLayer", "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion",
+           "PatchAttack", "Patches", "Probes", "Report", "Result", "Segmentation", "Similarity", "Slide", "Synthesis",
+           "UnitMap", "make_recipe"]

@@ -36,6 +36,8 @@ TECHNIQUES = {
                               {"steps": 12, "columns": 4}),
     "cka": Entry("B", "how alike the layers of two networks see the same pictures (centred kernel alignment)"),
     "compare_networks": Entry("A", "the same figure for several networks"),
+    "tcav": Entry("B", "does a class heed a concept that you give by pictures? (concept activation vectors)"),
+    "probe": Entry("B", "how well a linear classifier reads the labels of pictures from each layer"),
     "occlusion": Entry("D", "hide one patch after another: which ones does the score need?"),
     "counter_evidence": Entry("D", "hide what keeps a class down, patch after patch", {"stride": 32}),
     "feature_ablation": Entry("D", "hide one superpixel after another"),
