@@ -67,6 +67,19 @@ def decode(file, name, *, ground=WHITE, max_pixels=MAX_PIXELS, notes=None):
         return _from_pil(image, name, ground, notes)
 
 
+def read_frames(path, *, ground=WHITE, max_pixels=MAX_PIXELS):
+    """Yields (picture, seconds it is shown, or None) for every picture of an animated GIF, WebP or PNG."""
+    with open(path, "rb") as file, _open(file, os.fspath(path), max_pixels) as image:
+        for n in range(getattr(image, "n_frames", 1)):
+            try:
+                image.seek(n)
+                picture = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
+                milliseconds = image.info.get("duration")       # of a WebP known once its picture is decoded
+            except Exception as error:      # see _from_pil
+                raise PictureError(f"{path}: picture {n + 1} is damaged: {error}") from error
+            yield _from_pil(picture, os.fspath(path), ground, []), milliseconds / 1000 if milliseconds else None
+
+
 def read_text(path):
     """The texts stored in a picture file that minivis wrote, {key: text}; empty for a picture without any."""
     with open(path, "rb") as file, _open(file, os.fspath(path), MAX_PIXELS) as image:
