@@ -145,8 +145,10 @@ def _video_writer(path, rate):
                 codec = "libvpx-vp9" if Path(path).suffix.lower() == ".webm" else "libx264" if h264 else "mpeg4"
                 stream = file.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
                 stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
-                stream.options = {"crf": "18"} if codec == "libx264" else {}
-                stream.bit_rate = None if codec == "libx264" else max(1_000_000, round(W * H * rate * 0.2))
+                if codec == "libx264":
+                    stream.options = {"crf": "18"}
+                else:
+                    stream.bit_rate = max(1_000_000, round(W * H * rate * 0.2))
                 state["stream"] = stream
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:H, :W]), format="rgb24")
             file.mux(state["stream"].encode(frame))
