@@ -56,7 +56,7 @@ def _report(made, before, seconds):
              + (f" ({new / seconds:.1f} per second)" if seconds else "")
              + (f", {before:,} were finished before" if before else "")]
     if made.bad:
-        notes.append(f"{len(made.bad):,} pictures could not be read" + (f", the first {LISTED}:" if
-                                                                        len(made.bad) > LISTED else ":"))
+        listed = f", the first {LISTED}:" if len(made.bad) > LISTED else ":"
+        notes.append(f"{len(made.bad):,} more could not be read{listed}")
         notes += [f"  {one['name']}: {one['why']}" for one in made.bad[:LISTED]]
     return Report(table, f"wrote {made.path}", notes)

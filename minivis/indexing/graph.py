@@ -50,9 +50,9 @@ def search(index, layer, query, count, metric):
     """(count,) numbers of the pictures whose features are about the nearest to `query` (D,), nearest first."""
     layer = index.feature_layer(layer)
     if layer.graph != metric:
-        has = f"only one for {layer.graph}" if layer.graph else "none"
-        raise MinivisError(f"{index.path} has {has} graph of {layer.name} for approximate search by {metric}; "
-                           f"make one with `minivis index --graph {metric}`")
+        has = f"a graph only for {layer.graph}" if layer.graph else "no graph"
+        raise MinivisError(f"{index.path} has {has} of {layer.name}, to search approximately by {metric}; make one "
+                           f"with `minivis index --graph {metric}`")
     faiss = check_library(metric)
     try:
         graph = faiss.deserialize_index(index.graph(layer.name))

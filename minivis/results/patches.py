@@ -35,16 +35,17 @@ class Patches(Result):
     whole: bool = field(default=False, kw_only=True)
 
     def arrays(self):
-        def table(key, dtype=np.int64):
-            missing = np.full(np.shape(self._all()[0][key]) if self._all() else (), -1, dtype)
+        def table(key, dtype=np.int64, missing=-1):
+            missing = np.full(np.shape(self._all()[0][key]) if self._all() else (), missing, dtype)
             wide = self.values.shape[1]
             return np.array([[np.asarray(each[key], dtype) for each in some] + [missing] * (wide - len(some))
                              for some in self.rows])
         found = {"values": self.values, "channels": np.array(self.channels), "pictures": table("picture"),
                  "rows": table("row"), "columns": table("column")}
-        for key, dtype in (("box", np.int64), ("patch", np.uint8), ("guided", np.uint8), ("gradient", np.float64)):
+        for key, dtype, missing in (("box", np.int64, -1), ("patch", np.uint8, show.GREY),
+                                    ("guided", np.uint8, show.GREY), ("gradient", np.float64, 0)):
             if self._all() and all(key in each for each in self._all()):
-                found[{"box": "boxes", "patch": "patches"}.get(key, key)] = table(key, dtype)
+                found[{"box": "boxes", "patch": "patches"}.get(key, key)] = table(key, dtype, missing)
         return found
 
     def _all(self):
