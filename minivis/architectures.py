@@ -28,6 +28,26 @@ def vgg(blocks, head=True):
     return _table([*layers, _flat(), *_dense(6, 4096), _drop(6), *_dense(7, 4096), _drop(7), *_classes()])
 
 
+def minivgg(widths=(32, 64, 128, 256, 384), depths=(1, 2, 2, 2, 2), classes=200, head=True, norm=False):
+    """A VGG in small, for pictures of any size from 32 pixels up: blocks of 3x3 convolutions, the mean over all
+    positions, one dense layer.
+
+    norm   a batch normalisation behind every convolution, for training (see training.fold)
+    """
+    layers = _input(None)
+    for block, (depth, filters) in enumerate(zip(depths, widths), 1):
+        for i in range(1, depth + 1):
+            layers.append(Layer(f"conv{block}_{i}", "conv", filters=filters, kernel=[3, 3], pad=1, bias=not norm))
+            if norm:
+                layers.append(Layer(f"norm{block}_{i}", "batch_norm"))
+            layers.append(Layer(f"relu{block}_{i}", "relu"))
+        layers.append(Layer(f"pool{block}", "max_pool", kernel=[2, 2]))
+    if not head:
+        return _table(layers)
+    layers += [Layer("gap", "global_avg_pool"), Layer("fc8", "linear", outputs=classes), Layer("prob", "softmax")]
+    return _table(layers, "fc8", "gap")
+
+
 def alexnet(head=True):
     """torchvision's form, after Krizhevsky 2014, arXiv:1404.5997: one column, no normalisation."""
     layers = [*_input(224 if head else None), *_conv(1, 64, 11, stride=4, pad=2), _pool(1), *_conv(2, 192, 5, pad=2),
@@ -75,6 +95,7 @@ TABLES = {
     **{name: (lambda head=True, blocks=blocks: vgg(blocks, head)) for name, blocks in VGG.items()},
     "alexnet": alexnet,
     "alexnet_caffe": alexnet_caffe,
+    "minivgg": lambda head=True: minivgg(head=head),
     "squeezenet1_0": lambda head=True: squeezenet(96, 7, (4, 8), 224, head),
     "squeezenet1_1": lambda head=True: squeezenet(64, 3, (3, 5), 224, head),
     "squeezenet1_0_caffe": lambda head=True: squeezenet(96, 7, (4, 8), 227, head, last_pad=1),

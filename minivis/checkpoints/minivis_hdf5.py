@@ -1,6 +1,7 @@
 """The weights file of minivis, version 1: HDF5 that holds the layer table too, so that it opens without any code.
 
-    /                      attributes format "minivis", version 1, architecture, source, licence
+    /                      attributes format "minivis", version 1, architecture, source, licence; of a network that
+                           was trained here also accuracy, recipe (JSON) and date
     /table                 JSON {layers, logits_layer, features_layer, output_layer}
     /preprocessing         JSON of a Preprocessing, or null
     /labels                JSON [[WordNet id, name], ...], or null
@@ -22,6 +23,7 @@ from ..shapes import weight_shapes
 from .safe_hdf5 import open_hdf5
 
 VERSION = 1
+META, TRAINED = ("architecture", "source", "licence"), ("accuracy", "recipe", "date")
 MOST_BYTES = 4 * 2**30          # of all weights together, in float32
 MOST_GROWTH = 1000              # times the file: gzip cannot do more, so more is storage that was never written
 SMALL = 64 * 2**20              # no growth limit below this
@@ -39,7 +41,8 @@ def read(path, precision="float32"):
             _check_size(path, shapes)
             weights = _read_weights(root, table, shapes)
             fields |= {"preprocessing": _json(root, "preprocessing"), "labels": _labels(root)}
-            fields["meta"] = {name: str(root.attribute(name, "")) for name in ("architecture", "source", "licence")}
+            meta = {name: str(root.attribute(name, "")) for name in (*META, *TRAINED)}
+            fields["meta"] = {name: text for name, text in meta.items() if text or name in META}
         name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
         return Network(table, weights, **fields, precision=precision, name=name)
     except WeightFileError:
@@ -66,7 +69,8 @@ def write(network, path, dtype="float32"):
     preprocessing = network.preprocessing.to_json() if network.has_preprocessing else "null"
     with atomic_write(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
         file.attrs.update({"format": "minivis", "version": VERSION,
-                           **{name: network.meta.get(name, "") for name in ("architecture", "source", "licence")}})
+                           **{name: network.meta.get(name, "") for name in META},
+                           **{name: network.meta[name] for name in TRAINED if name in network.meta}})
         file["table"], file["preprocessing"] = json.dumps(fields), preprocessing
         file["labels"] = json.dumps(network.labels)
         layers = file.create_group("layers")
