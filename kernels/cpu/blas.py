@@ -128,3 +128,14 @@ def unpack_mask(mask, shape):
 def unpack_switch(switches, y_shape):
     """(N, OH, OW, C) integers: row * kw + column of the chosen cell inside its window."""
     return switches.reshape(y_shape).astype(np.int64)
+
+
+def batch_norm_forward(x, scale, shift, eps, rectify=False):
+    """As the definition; the mask is packed like every other of this set."""
+    y, mean, var, mask = reference.batch_norm_forward(x, scale, shift, eps, rectify)
+    return y, mean, var, None if mask is None else np.packbits(mask, bitorder="little")
+
+
+def batch_norm_backward(dy, x, scale, mean, var, eps, mask=None):
+    """As the definition, of a mask as batch_norm_forward packs it."""
+    return reference.batch_norm_backward(dy, x, scale, mean, var, eps, mask if mask is None else unpack_mask(mask, x.shape))
