@@ -2,6 +2,8 @@
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
+from .maps import MAPS
+
 
 @dataclass(frozen=True)
 class Case:
@@ -19,7 +21,7 @@ class Case:
     memory    bytes that the engine may take for work buffers ("256MB"); engines without such an option ignore it
     peak      also measure the peak memory of a process that does this case alone
     seed      of the input's random numbers
-    technique, layer    what makes the map, and of which layer a class activation map is
+    technique, layer    what makes the map, and of which layer a class activation map is (of which unit a gradient)
     passes    forward passes that a map takes, a gradient counting as two: for GFLOP
     """
     name: str
@@ -40,6 +42,11 @@ class Case:
         """(H, W, 3) uint8, for maps."""
         import numpy as np
         return np.random.default_rng([3, self.seed]).integers(0, 256, self.shape[1:], dtype=np.uint8)
+
+    def baselines(self, count):
+        """Other pictures like it."""
+        import numpy as np
+        return np.random.default_rng([4, self.seed]).integers(0, 256, (count, *self.shape[1:]), dtype=np.uint8)
 
     def to_json(self):
         return asdict(self)
@@ -102,23 +109,22 @@ def _networks():
         yield Case(f"vgg16-chain/224b1/{work}", work, (1, 224, 224, 3), "vgg16-chain", peak=True)
 
 
-# technique: passes; 40 is 20 gradients, 513 one pass for every channel. Not here: Grad-CAM++, whose stabiliser in
-# pytorch-grad-cam (1e-6) outweighs the gradients of these networks; DeepLIFT, which Captum 0.9 with PyTorch 2.13 gets
-# wrong beyond a max pooling (see tools/golden_attribution.py); occlusion, which benchmarks/occlusion.py times
-MAPS = {
-    "saliency": 2, "input_x_gradient": 2, "guided_backprop": 2, "deconvnet": 2, "integrated_gradients": 40,
-    "smoothgrad": 40, "lrp": 5, "gradcam": 1, "xgradcam": 1, "layercam": 1, "eigencam": 1,
-    "scorecam": 513,
-}
+MAP_NETWORKS = {"squeezenet1_0": (227, "fire9", "fire5:7@12,12"), "vgg16": (224, "relu5_3", "relu3_3:7@28,28")}
+
+
+def map_cases(network):
+    """{technique: Case} of a network: its side, the layer of class activation maps, the unit of unit_gradient."""
+    side, layer, unit = MAP_NETWORKS[network]
+    return {technique: Case(f"map/{technique}/{network}", "map", (1, side, side, 3), network, head=True,
+                            technique=technique, layer=unit if technique == "unit_gradient" else layer,
+                            passes=entry.passes) for technique, entry in MAPS.items()}
 
 
 def _maps():
-    for network, side, layer, left_out in (("squeezenet1_0", 227, "fire9", ()),
-                                           ("vgg16", 224, "relu5_3", ("scorecam",))):       # minutes on two cores
-        for technique, passes in MAPS.items():
-            if technique not in left_out:
-                yield Case(f"map/{technique}/{network}", "map", (1, side, side, 3), network, head=True,
-                           technique=technique, layer=layer, passes=passes)
+    for network in MAP_NETWORKS:
+        for technique, case in map_cases(network).items():
+            if not MAPS[technique].unchecked and not (MAPS[technique].slow and network == "vgg16"):
+                yield case
 
 
 CASES = {case.name: case for case in [*_networks(), *_maps(), *_layers()]}

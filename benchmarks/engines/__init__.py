@@ -72,7 +72,7 @@ def inputs(case):
 
 
 # attribution maps: what all engines do alike
-STEPS, SAMPLES, NOISE = 20, 20, 0.15        # of integrated gradients; of SmoothGrad, and its noise
+NOISE = 0.15            # of SmoothGrad
 PICTURE_MEAN, PICTURE_STD = (np.array(v, np.float32) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import networks
+from ..maps import MASKS, SAMPLES, SEGMENTS, STEPS, STRIDE, WINDOW
 from ..stand_in import stand_in
-from . import PICTURE_MEAN, PICTURE_STD, SAMPLES, STEPS, Unsupported, noisy
+from . import PICTURE_MEAN, PICTURE_STD, Unsupported, noisy
+from .our_maps import BASELINES
 
 AT_ONCE = 5             # pictures in a batch where a technique looks at many
 
@@ -79,14 +81,19 @@ def _module(row, folder, placed):
 def build(case, folder, placed):
     stand_in("torchvision", "ttach", "cv2")
     net = Net(folder, placed).eval()
-    picture = (case.picture() / np.float32(255) - PICTURE_MEAN) / PICTURE_STD
-    x = placed(np.ascontiguousarray(picture.astype(np.float32)[None].transpose(0, 3, 1, 2)))
+    x = placed(_normalised(case.picture()[None]))
     base = placed(np.broadcast_to(((0 - PICTURE_MEAN) / PICTURE_STD).astype(np.float32)[:, None, None],
                                   x.shape[1:])[None].copy())
     with torch.inference_mode():
         index = int(net(x).argmax())
     run = MAPS[case.technique](net, x, base, index, case)
     return lambda: {"map": run()}
+
+
+def _normalised(pictures):
+    """(N, 3, H, W) of uint8 pictures (N, H, W, 3)."""
+    pictures = (pictures / np.float32(255) - PICTURE_MEAN) / PICTURE_STD
+    return np.ascontiguousarray(pictures.astype(np.float32).transpose(0, 3, 1, 2))
 
 
 # -------------------------------------------------------------------------------------------------------------- Captum
@@ -131,6 +138,73 @@ def deconvnet(net, x, base, index, case):
     return lambda: Deconvolution(net).attribute(x, target=index)
 
 
+def unit_gradient(net, x, base, index, case):
+    from captum.attr import NeuronGradient
+    layer, _, place = case.layer.partition(":")
+    channel, row, column = map(int, place.replace("@", ",").split(","))
+    method = NeuronGradient(net, net.made[layer])
+    return lambda: method.attribute(x, (channel, row, column))
+
+
+def expected_gradients(net, x, base, index, case):
+    from captum.attr import GradientShap
+    others = torch.from_numpy(_normalised(case.baselines(BASELINES))).to(x.dtype)
+    return lambda: GradientShap(net).attribute(x, others, target=index, n_samples=SAMPLES).sum(1, keepdim=True)
+
+
+def deeplift(net, x, base, index, case):
+    from captum.attr import DeepLift
+    return lambda: DeepLift(net).attribute(x, base, target=index).sum(1, keepdim=True)
+
+
+def guided_gradcam(net, x, base, index, case):
+    from captum.attr import GuidedGradCam
+    method = GuidedGradCam(net, net.made[case.layer])
+    return lambda: method.attribute(x, target=index, interpolate_mode="bilinear")
+
+
+def occlusion(net, x, base, index, case):
+    from captum.attr import Occlusion
+
+    def run():
+        with torch.inference_mode():
+            return Occlusion(net).attribute(x, (3, WINDOW, WINDOW), strides=(3, STRIDE, STRIDE), baselines=base,
+                                            target=index, perturbations_per_eval=AT_ONCE)[:, :1]
+    return run
+
+
+def by_superpixels(name):
+    """Captum's FeatureAblation, Lime or KernelShap; the superpixels are cut as part of the map."""
+    def made(net, x, base, index, case):
+        import captum.attr
+
+        from minivis.superpixels import superpixels
+        sampled = {"n_samples": MASKS} if name != "FeatureAblation" else {}
+
+        def run():
+            mask = torch.as_tensor(superpixels(case.picture(), SEGMENTS))[None, None]
+            with torch.inference_mode():
+                return getattr(captum.attr, name)(net).attribute(x, baselines=base, target=index, feature_mask=mask,
+                                                                 perturbations_per_eval=AT_ONCE, **sampled)[:, :1]
+        return run
+    return made
+
+
+def rise(net, x, base, index, case):
+    """As the authors' code does: masks made, pictures masked in batches, probabilities times masks summed."""
+    from minivis.techniques.rise import Masks
+
+    def run():
+        masks, total = Masks(tuple(x.shape[2:]), 7, 0.5, 0), 0
+        with torch.inference_mode():
+            for first in range(0, MASKS, AT_ONCE):
+                m = torch.as_tensor(np.stack([masks(i) for i in range(first, first + AT_ONCE)])).to(x.dtype)
+                p = torch.softmax(net(x * m[:, None]), 1)[:, index]
+                total = total + (p[:, None, None] * m).sum(0)
+        return (total / MASKS / 0.5)[None, None]
+    return run
+
+
 # -------------------------------------------------------------------------------------------------------------- zennit
 
 def lrp(net, x, base, index, case):
@@ -148,6 +222,17 @@ def lrp(net, x, base, index, case):
 
     def run():
         with Gradient(net, composite) as attributor:
+            return attributor(x.clone(), seed)[1].sum(1, keepdim=True)
+    return run
+
+
+def excitation_backprop(net, x, base, index, case):
+    from zennit.attribution import Gradient
+    from zennit.composites import ExcitationBackprop
+
+    def run():
+        with Gradient(net, ExcitationBackprop()) as attributor:
+            seed = F.one_hot(torch.tensor([index]), attributor.model(x).shape[1]).to(x.dtype)
             return attributor(x.clone(), seed)[1].sum(1, keepdim=True)
     return run
 
@@ -174,8 +259,21 @@ def cam(module, name, corners=False):
     return made
 
 
+def full_gradient(net, x, base, index, case):
+    from pytorch_grad_cam.fullgrad_cam import FullGrad
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    net.requires_grad_(True)            # it hangs on the gradients of all layers
+    made = FullGrad(net, [])
+    return lambda: torch.from_numpy(np.ascontiguousarray(made(x.clone(), [ClassifierOutputTarget(index)])))[None]
+
+
 MAPS = {"saliency": saliency, "input_x_gradient": input_x_gradient, "integrated_gradients": integrated_gradients,
         "smoothgrad": smoothgrad, "guided_backprop": guided_backprop, "deconvnet": deconvnet, "lrp": lrp,
         "gradcam": cam("grad_cam", "GradCAM"), "xgradcam": cam("xgrad_cam", "XGradCAM"),
         "layercam": cam("layer_cam", "LayerCAM"), "eigencam": cam("eigen_cam", "EigenCAM"),
-        "scorecam": cam("score_cam", "ScoreCAM", corners=True)}
+        "scorecam": cam("score_cam", "ScoreCAM", corners=True), "unit_gradient": unit_gradient,
+        "expected_gradients": expected_gradients, "deeplift": deeplift, "guided_gradcam": guided_gradcam,
+        "occlusion": occlusion, "feature_ablation": by_superpixels("FeatureAblation"), "lime": by_superpixels("Lime"),
+        "kernel_shap": by_superpixels("KernelShap"), "rise": rise, "excitation_backprop": excitation_backprop,
+        "gradcam_plus_plus": cam("grad_cam_plusplus", "GradCAMPlusPlus"),
+        "ablation_cam": cam("ablation_cam", "AblationCAM"), "full_gradient": full_gradient}
