@@ -161,7 +161,7 @@ class Job:
         if self.args.threads is not None:
             from .kernels.cpu import set_threads
             set_threads(self.args.threads)
-        sources = getattr(self.args, self.each.name) if self.each else [None]
+        sources = _pictures_in(getattr(self.args, self.each.name)) if self.each else [None]
         if self.name in techniques.TECHNIQUES:
             targets = self._targets(sources)
         else:
@@ -317,6 +317,18 @@ class Job:
             if raw is not None:
                 _check_raw(raw)
         return list(zip(pictures, raws))
+
+
+def _pictures_in(sources):
+    """The files named; a folder stands for the pictures that lie in it, by name."""
+    found = []
+    for source in sources:
+        files = []
+        if Path(source).is_dir():
+            from .dataset import SUFFIXES
+            files = [str(f) for f in sorted(Path(source).iterdir()) if f.suffix.lower() in SUFFIXES]
+        found += files or [source]          # reading a folder without pictures is an error that says so
+    return found
 
 
 def _places(where, several, names, suffix):

@@ -67,7 +67,7 @@ BAD = {
     "empty picture": (["saliency", "@empty.png"], "empty.png"),
     "picture of another type": (["saliency", "@text.png"], "text.png"),
     "huge picture": (["saliency", "@huge.png"], "huge.png"),
-    "folder for a picture": (["saliency", "@"], ""),
+    "folder without pictures for a picture": (["saliency", str(Path(__file__).parent)], "is a folder"),
     "wrong layer": (["unit-gradient", "@a.png", "conv9:1"], "conv9"),
     "wrong channel": (["unit-gradient", "@a.png", "conv1:77"], "77"),
     "wrong position": (["unit-gradient", "@a.png", "conv1:1@99,0"], "99"),

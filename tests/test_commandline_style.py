@@ -1,5 +1,10 @@
 """Texture and style through the command line: pictures in, pictures with their recipe out, in our words and others'."""
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +15,8 @@ from minivis.checkpoints.minivis_hdf5 import write as save_network
 from minivis.layers import Layer
 from minivis.loading import random_weights
 from minivis.network import Network
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,58 @@ def test_stylize_takes_many_pictures_of_any_size_and_only_a_network(folder, tmp_
     for name, size in {"a": (40, 30), "b": (33, 45)}.items():
         recipe, found = recipe_of(out / f"{name}.stylize.png")
         assert found == size and recipe["network"]["name"] == "style"
+
+
+def test_a_folder_stands_for_its_pictures_and_a_style_that_ships_for_its_name(folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "in" / f"{name}.png").write_bytes((folder / f"{name}.png").read_bytes())
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    assert run(folder, "stylize", "style", tmp_path / "in", "-o", tmp_path / "out", "-q") == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.stylize.png", "b.stylize.png"]
+    assert run(folder, "style @a.png --styles waves --size 40 --steps 2 -q", "net", "-o", tmp_path / "w.png") == 0
+    assert recipe_of(tmp_path / "w.png")[0]["options"]["styles"][0]["shape"] == [400, 400, 3]
+
+
+def test_a_film_is_redrawn_and_the_frame_rate_is_told(folder, tmp_path, capsys):
+    frames = [Image.open(folder / "a.png").transpose(Image.Transpose.ROTATE_180), Image.open(folder / "a.png")]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=100)
+    assert run(folder, "stylize-film", "style", tmp_path / "in.gif", "-o", tmp_path / "out.gif", "-q") == 0
+    assert "pictures a second" in capsys.readouterr().out
+    with Image.open(tmp_path / "out.gif") as made:
+        assert made.n_frames == 2 and made.size == (40, 30) and made.info["duration"] == 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["style @a.png --styles @b.png --size 40 --scales 1 --steps 40",
+                                   "style @a.png --styles @b.png --size 40 --scales 1 --steps 40 --optimizer adam",
+                                   "texture @a.png --steps 40 --height 40 --width 40"])
+def test_killed_and_resumed_the_picture_is_the_same(folder, tmp_path, words):
+    """SIGKILL in the middle of a step, with a state kept at every step; then --resume."""
+    code = ("import sys, time\n"
+            "from minivis import commandline, monitor\n"
+            "init = monitor.StateFile.__init__\n"
+            "monitor.StateFile.__init__ = lambda self, path, recipe: init(self, path, recipe, every=0, share=1e9)\n"
+            "def slow(self, done, *rest, **more):\n"
+            "    print(done, flush=True)\n"
+            "    time.sleep(0.01)\n"
+            "monitor.SilentMonitor.step = slow\n"
+            "sys.exit(commandline.main(sys.argv[1:]))\n")
+    call = [str(folder / w[1:]) if w.startswith("@") else w for w in words.split()]
+    call += ["--network", str(folder / "net.h5"), "-q"]
+    assert commandline.main([*call, "-o", str(tmp_path / "whole.png"), "--raw", str(tmp_path / "whole.npz")]) == 0
+    out = ["-o", str(tmp_path / "out.png"), "--raw", str(tmp_path / "out.npz")]
+    process = subprocess.Popen([sys.executable, "-c", code, *call, *out], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    while int(process.stdout.readline()) < 9:
+        pass
+    time.sleep(0.013)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert (tmp_path / "out.resume.h5").exists() and not (tmp_path / "out.png").exists()
+    assert commandline.main([*call, "--resume", *out]) == 0
+    with np.load(tmp_path / "whole.npz") as a, np.load(tmp_path / "out.npz") as b:
+        assert all(np.array_equal(a[name], b[name]) for name in a.files) and a["values"].std() > 0
 
 
 def test_neural_styles_command_line_does_the_same(folder, tmp_path):
