@@ -5,6 +5,20 @@
 // row * 2 + column, the first of equals), as conv_winograd.cu writes them. A warp has 32 channels of one position.
 #include "conv.cuh"
 
+// y = max(x, 0), a NaN stays one; bits (which may be null): x > 0.
+template <typename T>
+DEVICE void relu_bits(const T* x, T* y, u32* bits, i64 positions, i64 C) {
+    typedef typename Work<T>::type Number;
+    const i64 place = (i64)blockIdx.x * blockDim.y + threadIdx.y, c = blockIdx.y * 32 + threadIdx.x;
+    if (place >= positions) return;                                 // the whole warp
+    const Number value = c < C ? Number(x[place * C + c]) : Number(0);
+    if (c < C) y[place * C + c] = T(finished(value, FINISH_RELU, false));
+    if (bits != nullptr) {
+        const u32 word = __ballot_sync(0xffffffffu, value > Number(0));
+        if (threadIdx.x == 0) bits[place * ((C + 31) / 32) + blockIdx.y] = word;
+    }
+}
+
 // x (N, H, W, C) -> y (N, H/2, W/2, C) = max over the window, and not below 0. bits and cells may be null.
 template <typename T>
 DEVICE void relu_pool(const T* x, T* y, u32* bits, u8* cells, i64 N, i64 H, i64 W, i64 C) {
@@ -69,6 +83,10 @@ extern "C" __global__ void unpack_bits(const u32* bits, u8* positive, i64 positi
 }
 
 #define DECISIONS(T, suffix)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256) relu_bits_##suffix(const T* x, T* y, u32* bits,               \
+            i64 positions, i64 C) {                                                                                 \
+        relu_bits<T>(x, y, bits, positions, C);                                                                     \
+    }                                                                                                               \
     extern "C" __global__ void __launch_bounds__(256) relu_pool_##suffix(const T* x, T* y, u32* bits, u8* cells,    \
             i64 N, i64 H, i64 W, i64 C) {                                                                           \
         relu_pool<T>(x, y, bits, cells, N, H, W, C);                                                                \
