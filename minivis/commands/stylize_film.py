@@ -15,7 +15,7 @@ from ..techniques.synthesis import to_uint8
 UNCHANGED = 6.0     # grey levels: noise of a camera; a pixel that changed by less counts as still
 
 
-def stylize_film(net: Network, film: File, *, out: File, size: int | None = None, strength: float = 1.0,
+def stylize_film(net: Network, clip: File, *, out: File, size: int | None = None, strength: float = 1.0,
                  style: str | None = None, styles: list[StylePicture] | None = None, blend: list[float] | None = None,
                  style_size: int = 512, colours: Literal["style", "luminance"] = "style", steady: float = 0.5,
                  rate: float | None = None, frames: int | None = None, memory=None, monitor=None) -> Report:
@@ -24,7 +24,7 @@ def stylize_film(net: Network, film: File, *, out: File, size: int | None = None
     Video files need PyAV: pip install "minivis[video]". Each picture goes through `stylize`; what stands still is held
     fast, because a network draws a little differently on every picture and the eye sees that as flicker.
 
-    film        GIF, WebP or video file, or a folder of pictures in the order of their names
+    clip        GIF, WebP or video file, or a folder of pictures in the order of their names
     out         .gif, .webp, .mp4 or another video file; or a folder, with a / at the end
     size        longest side in pixels; none means the film's own
     strength    1 is the network's picture, 0 the given one, between them a mixture
@@ -41,7 +41,7 @@ def stylize_film(net: Network, film: File, *, out: File, size: int | None = None
         raise MinivisError(f"strength {strength} must be from 0 to 1 and steady {steady} from 0 to 0.95")
     if (rate is not None and not 0 < rate <= 1000) or (frames is not None and frames < 1):
         raise MinivisError(f"rate {rate} must be above 0 and at most 1000, frames {frames} at least 1")
-    painter, source = painter_of(net, style, styles, blend, style_size), open_film(film)
+    painter, source = painter_of(net, style, styles, blend, style_size), open_film(clip)
     monitor, steadier, done, seconds = monitor or SilentMonitor(), Steadier(steady), 0, 0.0
     total = min(n for n in (source.count, frames, 10**9) if n is not None)
     stopped = False
