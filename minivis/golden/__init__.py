@@ -46,3 +46,15 @@ def draw_weights(table, seed):
         elif name.endswith("/scale"):
             weights[name] *= 10
     return weights
+
+
+def training_batch(about):
+    """(x float64 (N, H, W, 3), classes (N,)) that the numbers of golden/training belong to."""
+    random = np.random.RandomState(about["seed"] + 1)
+    x = random.standard_normal(about["batch"])
+    return x, random.randint(0, _class_count(about), about["batch"][0])
+
+
+def _class_count(about):
+    """How many classes the network has."""
+    return next(row["outputs"] for row in about["layers"] if row["name"] == about["logits_layer"])

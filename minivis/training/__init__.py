@@ -1,4 +1,4 @@
-"""Training a network on labelled pictures: data, augmentation, schedules, optimisers, the loop, what comes out of it."""
+"""Training a network on labelled pictures: data, augmentation, schedules, optimisers, the loop, the result."""
 from .augment import Augment  # noqa: F401
 from .curve import loss_curve  # noqa: F401
 from .data import Pictures, tiny_imagenet  # noqa: F401

@@ -15,9 +15,9 @@ class Augment:
     size     the side of what comes out, pixels
     scale    share of the picture's area that a resized crop shows, (least, most); shape 3:4 to 4:3.
              Szegedy et al. 2015, arXiv:1409.4842
-    sharp    the probability of a crop that is *not* resized: a window of `size` pixels of the picture, or of the picture
-             mirrored at its border where it is smaller. A network that only ever saw resized pictures is much worse on
-             sharp ones, at any size.
+    sharp    the probability of a crop that is *not* resized: a window of `size` pixels of the picture, or of the
+             picture mirrored at its border where it is smaller. A network that only ever saw resized pictures is much
+             worse on sharp ones, at any size.
     flip     the probability of a mirror image
     colour   largest change of brightness, contrast and saturation, as a share
     """

@@ -16,7 +16,8 @@ from .fold import folded
 from .optimisers import SGD
 from .trainer import Phase, Trainer
 
-LABELS = [(str(i), name) for i, name in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])]
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+LABELS = [(str(i), name) for i, name in enumerate(NAMES)]
 
 
 def digits_data():

@@ -46,9 +46,10 @@ class SGD:
 
 
 class AdamW:
-    """Adam with decoupled weight decay: w <- w - rate (m / (sqrt(v) + eps) + d w), m and v bias-corrected means of g, g^2.
+    """Adam with decoupled weight decay d: w <- w - rate (m / (sqrt(v) + eps) + d w).
 
-    Kingma, Ba 2015, arXiv:1412.6980; Loshchilov, Hutter 2019, arXiv:1711.05101. With weight_decay 0 it is Adam.
+    m and v are running means of g and g^2, corrected for their start at 0. Kingma, Ba 2015, arXiv:1412.6980;
+    Loshchilov, Hutter 2019, arXiv:1711.05101. With weight_decay 0 it is Adam.
     """
 
     def __init__(self, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
