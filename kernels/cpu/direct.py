@@ -19,7 +19,8 @@ from .gemm import PANEL, multiply
 
 SIZE = 4
 CHUNK = 112                     # output positions that are finished together: their numbers stay in the nearest cache
-STRIP_BYTES = 512 << 10         # shares held at a time by a thread
+STRIP_BYTES = 1 << 20           # shares held at a time by a thread
+PIXEL = PICTURE_CHANNELS * SIZE    # bytes of a pixel as a short vector
 
 (X, PANELS, BIAS, Y, BITS, N, H, W, C, OH, OW, K, KH, KW, ROW_STEP, COLUMN_STEP, TOP, LEFT, BITS_ROWS, BITS_COLUMNS,
  BITS_BYTES, RELU, STRIP, STRIPS, SHARES, END) = range(26)
@@ -109,14 +110,14 @@ def forward_rows(d, scratch, first, last):
 _FOUR = ir.VectorType(ir.FloatType(), PICTURE_CHANNELS)
 
 
-@v.emit(9)
-def _collect_fast(b, dx, shares, p_step, p_count, q_step, q_count, pixels, dx_step, step):
-    """dx[i] = sum over p, q of shares[p, q][i] for `pixels` positions, a multiple of four.
+@v.emit(8)
+def _collect_fast(b, out, shares, p_step, p_count, q_step, q_count, pixels, step):
+    """out[i] = sum over p, q of shares[p, q][i] for `pixels` positions, a multiple of four; distances in bytes.
 
-    A pixel is one short vector; where it has fewer numbers, the next pixel overwrites the rest. Distances in bytes.
+    A pixel is one short vector, what is beyond its channels is never read. out: `pixels` of them side by side.
     """
-    outer = v.Loop(b, pixels, [dx, shares], step=4)
-    dx, shares = outer.carried
+    outer = v.Loop(b, pixels, [out, shares], step=4)
+    out, shares = outer.carried
     rows = v.Loop(b, p_count, [ir.Constant(_FOUR, [0.0] * PICTURE_CHANNELS)] * 4 + [shares])
     columns = v.Loop(b, q_count, rows.carried)
     *sums, address = columns.carried
@@ -126,56 +127,58 @@ def _collect_fast(b, dx, shares, p_step, p_count, q_step, q_count, pixels, dx_st
         place = b.add(place, step)
     columns.end([*sums, b.add(address, q_step)])
     rows.end([*sums, b.add(rows.carried[4], p_step)])
-    target = dx
     for i in range(4):
-        b.store(rows.carried[i], b.inttoptr(target, _FOUR.as_pointer()), align=4)
-        target = b.add(target, dx_step)
-    outer.end([target, b.add(shares, v.scaled(b, step, 4))])
+        place = b.add(out, v.integer(i * PIXEL))
+        b.store(rows.carried[i], b.inttoptr(place, _FOUR.as_pointer()), align=4)
+    outer.end([b.add(out, v.integer(4 * PIXEL)), b.add(shares, v.scaled(b, step, 4))])
 
 
 @helper
-def _collect(d, shares, first_row, rows, h, dx, begin, end):
-    """Positions begin .. end-1 of a row of dx from the shares of output rows first_row .. first_row+rows-1."""
+def _collect(d, shares, base, p_first, p_last, dx, begin, end):
+    """Positions begin .. end-1 of a row of dx, for windows that overhang dy. base: h + TOP, counted from the first of
+    the output rows that `shares` holds."""
     channels = d[C]
-    for i in range(begin * channels, end * channels):
-        dx[i] = 0
-    for p in range(d[KH]):
-        oh = h + d[TOP] - p
-        if oh < 0 or oh % d[ROW_STEP] != 0:
-            continue
-        oh = oh // d[ROW_STEP] - first_row
-        if oh < 0 or oh >= rows:
-            continue
-        for q in range(d[KW]):
-            source = oh * d[OW] * d[SHARES] + (p * d[KW] + q) * channels
-            for w in range(begin, end):
-                j = w + d[LEFT] - q
-                if j < 0 or j % d[COLUMN_STEP] != 0 or j >= d[OW] * d[COLUMN_STEP]:
-                    continue
-                j = j // d[COLUMN_STEP]
-                for c in range(channels):
-                    dx[w * channels + c] += shares[source + j * d[SHARES] + c]
+    for w in range(begin, end):
+        for c in range(channels):
+            dx[w * channels + c] = 0
+        for p in range(p_first, p_last + 1, d[ROW_STEP]):
+            oh = (base - p) // d[ROW_STEP]
+            for q in range((w + d[LEFT]) % d[COLUMN_STEP], d[KW], d[COLUMN_STEP]):
+                j = (w + d[LEFT] - q) // d[COLUMN_STEP]
+                if 0 <= j < d[OW]:
+                    source = (oh * d[OW] + j) * d[SHARES] + (p * d[KW] + q) * channels
+                    for c in range(channels):
+                        dx[w * channels + c] += shares[source + c]
 
 
 @helper
-def _collect_row(d, shares, first_row, rows, h):
-    """Row h of dx. With stride 1 the positions whose every filter column counts go the fast way."""
-    image_row = d[X] + h * d[W] * d[C] * SIZE
+def _collect_row(d, shares, first_row, rows, image, h, aside):
+    """Row h of dx from the shares of output rows first_row .. first_row+rows-1. Positions whose every filter column
+    counts go the fast way, those of each phase of the stride together."""
+    image_row = d[X] + (image * d[H] + h) * d[W] * d[C] * SIZE
+    dx, step = float32_at(image_row), d[COLUMN_STEP]
+    base = h + d[TOP] - first_row * d[ROW_STEP]
+    p_first = max(0, base - (rows - 1) * d[ROW_STEP])
+    p_first += (base - p_first) % d[ROW_STEP]
+    p_last = min(d[KH] - 1, base)
+    p_count = (p_last - p_first) // d[ROW_STEP] + 1
     begin = max(0, d[KW] - 1 - d[LEFT])
-    fast = (min(d[W], d[OW] - d[LEFT]) - 2 - begin) // 4 * 4       # two at the end are left: fast vectors reach beyond
-    if d[ROW_STEP] == 1 and d[COLUMN_STEP] == 1 and fast > 0:
-        row = h % d[H]
-        p_first = max(0, row + d[TOP] - (first_row + rows - 1))
-        p_last = min(d[KH] - 1, row + d[TOP] - first_row)
-        if p_first <= p_last:
-            oh = row + d[TOP] - p_first - first_row
-            source = shares + ((oh * d[OW] + begin + d[LEFT]) * d[SHARES] + p_first * d[KW] * d[C]) * SIZE
-            _collect_fast(image_row + begin * d[C] * SIZE, source, (d[KW] * d[C] - d[OW] * d[SHARES]) * SIZE,
-                          p_last - p_first + 1, (d[C] - d[SHARES]) * SIZE, d[KW], fast, d[C] * SIZE, d[SHARES] * SIZE)
-            _collect(d, float32_at(shares), first_row, rows, row, float32_at(image_row), 0, begin)
-            _collect(d, float32_at(shares), first_row, rows, row, float32_at(image_row), begin + fast, d[W])
-            return
-    _collect(d, float32_at(shares), first_row, rows, h % d[H], float32_at(image_row), 0, d[W])
+    fast = (min(d[W], (d[OW] - 1) * step - d[LEFT] + 1) - begin) // (4 * step) * 4     # of each phase
+    if p_last < p_first or fast <= 0 or step > d[KW]:
+        _collect(d, float32_at(shares), base, p_first, p_last, dx, 0, d[W])
+        return
+    for phase in range(step):
+        q = (begin + phase + d[LEFT]) % step
+        j = (begin + phase + d[LEFT] - q) // step
+        source = ((base - p_first) // d[ROW_STEP] * d[OW] + j) * d[SHARES] + (p_first * d[KW] + q) * d[C]
+        _collect_fast(aside, shares + source * SIZE, (d[ROW_STEP] * d[KW] * d[C] - d[OW] * d[SHARES]) * SIZE, p_count,
+                      (step * d[C] - d[SHARES]) * SIZE, (d[KW] - 1 - q) // step + 1, fast, d[SHARES] * SIZE)
+        pixels = float32_at(aside)
+        for i in range(fast):
+            for c in range(d[C]):
+                dx[(begin + phase + i * step) * d[C] + c] = pixels[i * PICTURE_CHANNELS + c]
+    _collect(d, float32_at(shares), base, p_first, p_last, dx, 0, begin)
+    _collect(d, float32_at(shares), base, p_first, p_last, dx, begin + fast * step, d[W])
 
 
 @kernel
@@ -183,7 +186,8 @@ def gradient_strips(d, scratch, first, last):
     """Items: strips of rows of dx. X is dx, Y is dy, PANELS the weights as (panel of kh*kw*C, K, PANEL)."""
     zeros = scratch
     v.clear(zeros, PANEL * SIZE)
-    shares = scratch + PANEL * SIZE
+    aside = scratch + PANEL * SIZE
+    shares = aside + d[W] * PIXEL
     for item in range(first, last):
         image = item // d[STRIPS]
         top = (item - image * d[STRIPS]) * d[STRIP]
@@ -200,7 +204,7 @@ def gradient_strips(d, scratch, first, last):
                     multiply(dy + i * d[K] * SIZE, d[K], d[PANELS] + j * d[K] * SIZE, zeros, 0,
                              shares + (i * d[SHARES] + j) * SIZE, d[SHARES], count, d[K])
         for h in range(top, bottom):
-            _collect_row(d, shares, begin, rows, image * d[H] + h)
+            _collect_row(d, shares, begin, rows, image, h, aside)
 
 
 # ---------------------------------------------------------------------------------------------- seen from Python
@@ -249,10 +253,13 @@ def backward_input(dy, w_shape, panels, dx, stride, pad):
     row = dy.shape[2] * shares * SIZE                       # bytes of an output row's shares
     reach = -(-w_shape[0] // stride[0])                     # output rows more than the strip's own
     strip = max(stride[0], (STRIP_BYTES // row - reach) * stride[0])
-    strip = min(strip, dx.shape[1])
+    strips = -(-dx.shape[1] // strip)
+    workers = threads.get_threads()
+    strip = -(-dx.shape[1] // (-(-strips // workers) * workers))    # as many for each thread
     d[[STRIP, STRIPS, SHARES]] = strip, -(-dx.shape[1] // strip), shares
     rows = -(-strip // stride[0]) + reach + 1
-    threads.run(gradient_strips, d, dx.shape[0] * int(d[STRIPS]), 1, PANEL * SIZE + rows * row)
+    scratch = PANEL * SIZE + dx.shape[2] * PIXEL + rows * row + PIXEL
+    threads.run(gradient_strips, d, dx.shape[0] * int(d[STRIPS]), 1, scratch)
 
 
 def _descriptor(x, y, w_shape, panels, stride, pad):
