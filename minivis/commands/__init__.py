@@ -3,6 +3,7 @@ the words of minivis.options like a technique's; it returns what is to be printe
 import importlib
 
 COMMANDS = {        # the words: (summary, the function if it is not named like the last word)
+    "demo": ("a page of pictures from every technique: no argument, no download",),
     "layers": ("every layer of a network: shape, parameters, multiply-adds, receptive field",),
     "compare": ("several techniques on one picture, with a table of the evidence for each",),
     "index": ("features and strongest patches of a whole set of pictures, kept in a file",),

@@ -14,7 +14,10 @@ from ..provenance import canonical, jsonable
 SPELT = {"lrp": "Layer-wise relevance propagation", "deeplift": "DeepLIFT", "cam": "Class activation map",
          "gradcam": "Grad-CAM", "gradcam_plus_plus": "Grad-CAM++", "xgradcam": "XGrad-CAM", "layercam": "LayerCAM",
          "scorecam": "Score-CAM", "ablation_cam": "Ablation-CAM", "eigencam": "Eigen-CAM", "smoothgrad": "SmoothGrad",
-         "guided_gradcam": "Guided Grad-CAM", "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
+         "bim": "Basic iterative method (BIM)", "fgsm": "Fast gradient sign method (FGSM)", "deepfool": "DeepFool",
+         "pgd": "Projected gradient descent (PGD)", "carlini_wagner": "Carlini and Wagner's attack", "cka": "CKA",
+         "grabcut": "GrabCut", "dream": "DeepDream", "lime": "LIME", "kernel_shap": "KernelSHAP", "rise": "RISE",
+         "tcav": "Concept directions (TCAV)", "guided_gradcam": "Guided Grad-CAM", "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
 
 
 @dataclass(eq=False)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One technique: the family of checklist it belongs to, one line for lists of techniques, and settings for `demo`
-    that take about 3 s on two cores."""
+    """One technique: the family of checklist it belongs to, one line for lists of techniques, settings for `demo` that
+    take 3 s at most on two cores (photographs by name: portrait, flower, temple), and the seconds its defaults take."""
     family: str
     summary: str
     demo: dict = {}
+    seconds: float = 2
 
 
 FAMILIES = {
@@ -31,13 +32,19 @@ TECHNIQUES = {
     "classify": Entry("A", "what the network says: the most probable classes"),
     "filters": Entry("A", "the weights of a convolution, as pictures"),
     "activations": Entry("A", "what a layer computes on a picture, channel by channel"),
-    "map": Entry("B", "pictures laid out by likeness: PCA, t-SNE or UMAP, as dots, thumbnails or a grid"),
+    "map": Entry("B", "pictures laid out by likeness: PCA, t-SNE or UMAP, as dots, thumbnails or a grid",
+                 {"data": "digits", "limit": 600, "views": ["scatter", "thumbnails"]}),
     "activation_atlas": Entry("B", "what a layer can see, sorted by likeness, each place drawn by the network",
                               {"steps": 12, "columns": 4}),
     "cka": Entry("B", "how alike the layers of two networks see the same pictures (centred kernel alignment)"),
-    "compare_networks": Entry("A", "the same figure for several networks"),
-    "tcav": Entry("B", "does a class heed a concept that you give by pictures? (concept activation vectors)"),
-    "probe": Entry("B", "how well a linear classifier reads the labels of pictures from each layer"),
+    "compare_networks": Entry("A", "the same figure for several networks",
+                              {"technique": "filters", "others": ["digits"]}),
+    "tcav": Entry("B", "does a class heed a concept that you give by pictures? (concept activation vectors)",
+                  {"concept": "textures/mosaic", "random": "cutouts", "target": 0, "runs": 10}),
+    "probe": Entry("B", "how well a linear classifier reads the labels of pictures from each layer",
+                   {"data": "digits", "limit": 400}),
+    "patch_filters": Entry("A", "the first filters beside what k-means, ICA and dictionaries find in photographs",
+                           {"patches": 3000, "learners": ["kmeans", "ica"]}),
     "occlusion": Entry("D", "hide one patch after another: which ones does the score need?"),
     "counter_evidence": Entry("D", "hide what keeps a class down, patch after patch", {"stride": 32}),
     "feature_ablation": Entry("D", "hide one superpixel after another"),
@@ -59,7 +66,8 @@ TECHNIQUES = {
     "integrated_gradients": Entry("E", "the gradient collected on the way from a baseline to the picture",
                                   {"steps": 20}),
     "smoothgrad": Entry("E", "the gradient averaged over noisy copies; SmoothGrad-squared, VarGrad", {"samples": 25}),
-    "expected_gradients": Entry("E", "integrated gradients averaged over a folder of baselines", {"samples": 25}),
+    "expected_gradients": Entry("E", "integrated gradients averaged over a folder of baselines",
+                                {"samples": 25, "baselines": "temple"}),
     "deeplift": Entry("E", "differences from a baseline in the place of derivatives (rescale rule)"),
     "lrp": Entry("E", "the score handed down layer by layer: LRP with presets a, b, deep Taylor and rules per layer"),
     "excitation_backprop": Entry("E", "which places win when every winner draws among what excites it"),
@@ -74,10 +82,10 @@ TECHNIQUES = {
     "eigencam": Entry("E", "the strongest common pattern of a layer's channels, whatever the class"),
     "guided_gradcam": Entry("E", "guided backprop where Grad-CAM says the class is"),
     "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
-                       {"what": ["130"], "steps": 48}),
+                       {"what": ["goldfish"], "steps": 48}),
     "invert": Entry("F", "from a layer's activations back to a picture: what the layer has kept", {"steps": 10}),
     "fool": Entry("G", "the picture, changed a little until the network takes it for a class you name",
-                  {"target": "130"}),
+                  {"target": "goldfish"}),
     "fgsm": Entry("G", "one step along the sign of the gradient"),
     "bim": Entry("G", "small steps along the sign of the gradient"),
     "pgd": Entry("G", "the strongest attack within a distance: projected steps from a random start"),
@@ -85,14 +93,14 @@ TECHNIQUES = {
     "carlini_wagner": Entry("G", "the least change that fools, found by optimisation", {"searches": 2, "steps": 30}),
     "universal": Entry("G", "one small change that fools the network on most pictures", {"passes": 3}),
     "adversarial_patch": Entry("G", "a sticker that makes the network see one class wherever it lies",
-                               {"target": "130", "steps": 20}),
+                               {"target": "goldfish", "steps": 20}),
     "linear_explanation": Entry("G", "why tiny changes fool: predicted and measured effect, growth, transfer"),
-    "dream": Entry("H", "DeepDream: what a layer sees in the picture, it sees more", {"size": 256, "octaves": 3}),
+    "dream": Entry("H", "DeepDream: what a layer sees in the picture, it sees more", {"picture": "temple", "size": 256, "octaves": 3}),
     "texture": Entry("I", "a new piece of the picture's texture, of any size, from noise",
-                     {"source_size": 128, "steps": 20}),
-    "style": Entry("I", "style transfer: the picture painted like others", {"size": 160, "steps": 12, "scales": 1}),
+                     {"picture": "flower", "source_size": 128, "steps": 25}),
+    "style": Entry("I", "style transfer: the picture painted like others", {"picture": "temple", "size": 224, "steps": 20, "scales": 1}),
     "style_strip": Entry("I", "style transfer with less and with more weight on the style, side by side",
-                         {"size": 96, "steps": 8}),
+                         {"picture": "temple", "size": 112, "steps": 10}),
     "stylize": Entry("I", "fast style transfer: through a network that has learnt one style", {"size": 512}),
 }
 
