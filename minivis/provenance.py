@@ -1,5 +1,6 @@
 """The recipe of a result: all that is needed to run it again, as JSON."""
 
+import functools
 import hashlib
 import json
 import os
@@ -14,7 +15,6 @@ def make_recipe(technique, options, net=None, seed=0, precision="float32", devic
 
     options: {name: value} as the technique received them; arrays are recorded by shape, type and hash.
     """
-    from . import __version__
     return {
         "technique": technique,
         "options": jsonable(options),
@@ -22,9 +22,16 @@ def make_recipe(technique, options, net=None, seed=0, precision="float32", devic
         "seed": seed,
         "precision": precision,
         "device": device,
-        "versions": {"minivis": __version__, "python": platform.python_version(),
-                     "numpy": metadata.version("numpy"), "numba": metadata.version("numba")},
+        "versions": dict(versions()),
     }
+
+
+@functools.cache
+def versions():
+    """{package: version} of what computes; read from the disk once."""
+    from . import __version__
+    return {"minivis": __version__, "python": platform.python_version(), "numpy": metadata.version("numpy"),
+            "numba": metadata.version("numba")}
 
 
 def network_identity(net):
@@ -65,6 +72,8 @@ def jsonable(value):
         array = np.ascontiguousarray(value)
         return {"shape": list(array.shape), "dtype": str(array.dtype),
                 "sha256": hashlib.sha256(array.tobytes()).hexdigest()}
+    if hasattr(value, "table") and hasattr(value, "weights"):
+        return network_identity(value)
     name = getattr(value, "name", None) or getattr(value, "__name__", None)
     return name if isinstance(name, str) else str(value)
 

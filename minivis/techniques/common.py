@@ -1,4 +1,5 @@
 """What techniques share: a picture as the network sees it, a score to explain, and its gradient under a rule."""
+import functools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -99,6 +100,12 @@ def one_hot(tensor, place):
     seed = kernels.xp(tensor.data).zeros_like(tensor.data)
     seed[place] = 1
     return seed
+
+
+def over_colours(values, ufunc=np.add):
+    """(H, W): ufunc.reduce over the three colours of values (H, W, 3). NumPy's own way over so short an axis takes ten
+    times as long."""
+    return functools.reduce(ufunc, (values[:, :, c] for c in range(values.shape[2])))
 
 
 def begin(net, x, *, target=None, unit=None, score="logit", positions="strongest", values=None):

@@ -8,7 +8,7 @@ from ..options import Network, Picture, Target, Unit
 from ..relevance import deeplift as rescale
 from ..results import Attribution
 from ..tensor import Tensor, gradient
-from .common import Positions, attribution, begin, look, recipe
+from .common import Positions, attribution, begin, look, over_colours, recipe
 from .integrated_gradients import Baseline
 from .occlusion import filled
 from .sampling import host, repeated
@@ -42,8 +42,8 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     values = net.to_rgb(host(x.data - base)[0].astype(np.float64) * m)
     gap = float(values.sum()) - (start.value - before)
     values = values.astype(net.dtype)
-    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values, net.to_rgb(m), signed=True,
-                       gap=gap, quantity=f"change of the {start.kind} against the baseline",
+    return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values, net.to_rgb(m),
+                       signed=True, gap=gap, quantity=f"change of the {start.kind} against the baseline",
                        notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}."],
                        recipe=recipe(deeplift, net, seed, target=target, unit=unit, positions=positions,
                                      baseline=baseline, reduce=reduce))

@@ -12,7 +12,7 @@ from ..monitor import Stop
 from ..objectives import Score
 from ..options import Folder, Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, look, recipe, stopped_after
+from .common import Positions, attribution, begin, look, over_colours, recipe, stopped_after
 from .sampling import gradients, host, scores
 
 DRAWS = 12          # this technique's own stream of random numbers, beside seed and sample
@@ -67,7 +67,7 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
     each = scores(net, start, lambda i: others[i], len(others), there.shape, memory)
     gap = float(values.sum()) - (start.value - float(each[used].mean()))
     values = values.astype(net.dtype)
-    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values,
+    return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values,
                        net.to_rgb(mean_gradient / len(used)).astype(net.dtype), signed=True, gap=gap,
                        quantity=f"change of the {start.kind} compared with the baselines",
                        notes=[f"{len(used)} draws from {len(others)} pictures, whose mean {start.kind} is "

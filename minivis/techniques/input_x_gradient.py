@@ -4,7 +4,7 @@ from typing import Literal
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, input_gradient, look, recipe
+from .common import Positions, attribution, begin, input_gradient, look, over_colours, recipe
 from .sampling import host
 
 
@@ -30,7 +30,7 @@ def input_x_gradient(net: Network, picture: Picture, *, target: Target = None, u
     start = begin(net, x, target=target, unit=unit, score=score, positions=positions)
     g = input_gradient(net, x, start)
     values = g * net.to_rgb(host(x.data)[0])
-    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values, g, signed=True,
+    return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values, g, signed=True,
                        quantity=f"input x gradient ({start.kind})", gap=float(values.sum(dtype="f8")) - start.value,
                        recipe=recipe(input_x_gradient, net, target=target, unit=unit, positions=positions,
                                      score=score, reduce=reduce))

@@ -8,7 +8,7 @@ from ..monitor import Stop
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, look, recipe, stopped_after
+from .common import Positions, attribution, begin, look, over_colours, recipe, stopped_after
 from .occlusion import filled
 from .sampling import all_along, gradients, host, scores
 
@@ -55,7 +55,7 @@ def integrated_gradients(net: Network, picture: Picture, *, target: Target = Non
     before = scores(net, start, lambda i: base, 1, there.shape, memory)[0]
     gap = float(values.sum()) - (start.value - before)
     values = values.astype(net.dtype)
-    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values,
+    return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values,
                        net.to_rgb(total).astype(net.dtype), signed=True, gap=gap,
                        quantity=f"change of the {start.kind} on the way from the baseline",
                        notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}; {steps} steps, {method}."],

@@ -15,10 +15,13 @@ from ..tensor import Tensor, gradient
 from .common import recipe
 from .synthesis import follow, optimizer_of, stacked, to_uint8
 
+# parameterisation: (Adam's rate, size of the noise to begin with)
+USUAL = {"pixels": (2.0, 10.0), "fourier": (0.03, 0.01), "deep": (0.01, 1.0), "generator": (0.1, 0.3)}
 
-def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None, steps: int = 200,
-           tv: float = 1e-7, alpha: float = 6.0, alpha_weight: float = 0.0,
-           parameterization: Literal["pixels", "fourier"] = "fourier",
+
+def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None, steps: int = 800,
+           tv: float = 1e-8, alpha: float = 6.0, alpha_weight: float = 0.0,
+           parameterization: Literal["pixels", "fourier", "deep", "generator"] = "fourier", generator: Network = None,
            optimizer: Literal["adam", "lbfgs", "sgd"] = "adam", rate: float | None = None, noise: float | None = None,
            seed=0, monitor=None) -> Synthesis:
     """From each layer's activations alone, a picture that gives the same activations: a row through the network.
@@ -30,22 +33,27 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
     measured on the rounded 8-bit pictures.
 
     layers        which layers; none means six of them, from the first to the last with positions
-    steps         steps for each layer
+    steps         steps for each layer; with Adam the last 40 percent become smaller and smaller
     tv            penalty for the squared differences of neighbours, in grey levels, divided by the number of values
     alpha         power of the norm that keeps colours small
     alpha_weight  its penalty, divided by the number of values
-    parameterization   what is optimised: pixels, or Fourier coefficients in decorrelated colours
+    parameterization   what is optimised: pixels, Fourier coefficients in decorrelated colours, the weights of an
+                  untrained network that makes the picture (deep), or the code a trained one makes it from (generator)
+    generator     that trained network: a file made by tools/train_generator.py
     optimizer     Adam, L-BFGS or gradient descent with momentum 0.9
-    rate          size of a step; none means 0.05 for Adam, 1 for L-BFGS
-    noise         size of the first picture's noise: grey levels (pixels), or of coefficients (fourier)
+    rate          size of a step; none means 1 for L-BFGS and for Adam one that suits the parameterisation
+    noise         size of the first picture's noise: grey levels (pixels), of coefficients (fourier), of what the
+                  picture is made from (deep), or of the code (generator)
     """
     monitor = monitor or SilentMonitor()
     seen = net.see(picture)
     names = [net.layer_name(name) for name in layers] if layers else default_layers(net)
     wanted = codes(net, seen.picture, names)
+    usual_rate, usual_noise = USUAL[parameterization]
     settings = {"tv": tv, "alpha": alpha, "alpha_weight": alpha_weight, "parameterization": parameterization,
-                "optimizer": optimizer, "rate": rate or (1.0 if optimizer == "lbfgs" else 0.05), "steps": steps,
-                "noise": (10.0 if parameterization == "pixels" else 0.01) if noise is None else noise}
+                "generator": generator, "optimizer": optimizer, "steps": steps,
+                "rate": rate or (1.0 if optimizer == "lbfgs" else usual_rate),
+                "noise": usual_noise if noise is None else noise}
     saved = monitor.load() or {"levels": [], "histories": [], "run": None}
     found, histories, inner = [np.asarray(a) for a in saved["levels"]], list(saved["histories"]), saved["run"]
     finished = True
@@ -88,10 +96,10 @@ def codes(net, picture, names):
 
 
 def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, parameterization, optimizer, rate, noise,
-                   seed=0, start=None):
+                   generator=None, seed=0, start=None):
     """(Run, parameterisation) that looks for a picture of `size` whose activations at `layer` are `code` (1, ...): all
     that is left of the picture, so a stored code will do."""
-    p = make_parameterization(parameterization, net, size)
+    p = make_parameterization(parameterization, net, size, generator=generator)
     energy, count = float((code.astype("float64") ** 2).sum()), 3 * size[0] * size[1]
     if not energy > 0:
         raise MinivisError(f"invert: all activations of {layer} are zero, so nothing can be found from them")
@@ -108,7 +116,8 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
                 term = f(levels) * (weight / count)
                 loss, terms[name] = loss + term, host(term.data).astype(np.float64)
         return Point(host(loss.data).astype(np.float64), gradient(loss, t), terms)
-    run = Run(evaluate, p.start(seed, noise), optimizer_of(optimizer, rate, momentum=0.9), steps,
+    run = Run(evaluate, p.start(seed, noise), optimizer_of(optimizer, rate, momentum=0.9, settle=steps),
+              steps,
               after=in_turn([lambda z, point, i: p.clip(z)]), start=start)
     return run, p
 

@@ -6,7 +6,7 @@ from ..relevance.canonise import canonised
 from ..relevance.composites import composite
 from ..results import Attribution
 from ..tensor import gradient
-from .common import Positions, attribution, begin, look, recipe, top_layer
+from .common import Positions, attribution, begin, look, over_colours, recipe, top_layer
 from .sampling import host
 
 NORMS = ("lrn", "batch_norm", "scale")
@@ -47,7 +47,7 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
     R = host(gradient(start.tensor, x, rules=rules, seed=seed)[0])
     values = net.to_rgb(R)
     notes = [_used(texts), *_norms(net, start.layer, folded)]
-    return attribution(net, seen, start, values.sum(axis=2) if reduce == "sum" else values, None, signed=True,
+    return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values, None, signed=True,
                        quantity="relevance", gap=float(values.sum(dtype="f8")) - float(seed.sum()), notes=notes,
                        recipe=recipe(lrp, net, target=target, unit=unit, positions=positions, preset=preset,
                                      layers=layers, start_with=start_with, reduce=reduce))

@@ -26,6 +26,12 @@ PRESETS = {
     # Stanford's course CS231n, assignment 3: rate 25 and penalty 1e-3 in units of a standard deviation
     "cs231n": {**PLAIN, "normalize": "l2", "rate": 1430.0, "steps": 100, "noise": 57.0, "l2": 3e-7, "blur": 0.5,
                "blur_every": 10, "jitter": 16, "wrap": True},
+    # Ulyanov, Vedaldi, Lempitsky 2018: the weights of an untrained network are what is optimised
+    "deep": {**PLAIN, "parameterization": "deep", "optimizer": "adam", "rate": 0.005, "steps": 256, "noise": 1.0,
+             "jitter": 8, "scale": 0.1, "angle": 10.0, "margin": 12, "positions": "all"},
+    # Nguyen et al. 2016: the code of a trained generator is (--generator FILE)
+    "generator": {**PLAIN, "parameterization": "generator", "optimizer": "adam", "rate": 0.1, "noise": 0.3,
+                  "jitter": 4, "scale": 0.05, "angle": 5.0, "positions": "all"},
 }
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, attribution, begin, input_gradient, look, recipe
+from .common import Positions, attribution, begin, input_gradient, look, over_colours, recipe
 
 REDUCERS = {
-    "max": lambda g: np.abs(g).max(axis=2),
-    "l2": lambda g: np.sqrt((g * g).sum(axis=2)),
-    "mean": lambda g: np.abs(g).mean(axis=2),
-    "sum": lambda g: g.sum(axis=2),
+    "max": lambda g: over_colours(np.abs(g), np.maximum),
+    "l2": lambda g: np.sqrt(over_colours(g * g)),
+    "mean": lambda g: over_colours(np.abs(g)) / 3,
+    "sum": lambda g: over_colours(g),
     "none": lambda g: g,
 }
 QUANTITIES = {

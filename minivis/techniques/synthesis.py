@@ -107,10 +107,11 @@ def through(dy, positive):
     return dy
 
 
-def optimizer_of(kind, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0, fresh=False):
-    """The optimiser that an option's word means."""
+def optimizer_of(kind, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0, fresh=False,
+                 settle=None):
+    """The optimiser that an option's word means. settle: see Adam."""
     if kind == "adam":
-        return Adam(rate)
+        return Adam(rate, settle=settle)
     if kind == "sgd":
         return Descent(rate, momentum, normalize, policy, progress)
     if kind == "lbfgs":

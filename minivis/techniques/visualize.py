@@ -19,10 +19,11 @@ WAKE = 16           # steps in which silent units are woken: see synthesis.ascen
 
 def visualize(net: Network, what: list[str], *,
               preset: Literal["lucid", "simonyan", "yosinski1", "yosinski2", "yosinski3", "yosinski4",
-                              "cs231n"] = "lucid",
+                              "cs231n", "deep", "generator"] = "lucid",
               count: int = 1, size: int | None = None, steps: int | None = None, negative: bool = False,
               score: Score = "logit", positions: Literal["all", "centre"] | None = None,
-              parameterization: Literal["pixels", "fourier"] | None = None,
+              parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
+              generator: Network = None,
               optimizer: Literal["sgd", "adam", "lbfgs"] | None = None, rate: float | None = None,
               momentum: float | None = None, normalize: Literal["none", "l2", "l1", "rms"] | None = None,
               policy: Literal["constant", "progress", "progress01"] | None = None, progress: float | None = None,
@@ -49,7 +50,9 @@ def visualize(net: Network, what: list[str], *,
     negative    go down instead: what the network takes for the opposite
     score       of classes: logit, or prob / logprob after the softmax
     positions   of LAYER:CHANNEL: the mean over all, or the unit in the centre
-    parameterization   what is optimised: pixels, or Fourier coefficients in decorrelated colours
+    parameterization   what is optimised: pixels, Fourier coefficients in decorrelated colours, the weights of an
+                untrained network that makes the picture (deep), or the code a trained one makes it from (generator)
+    generator   that trained network: a file made by tools/train_generator.py
     optimizer   gradient descent with momentum, Adam or L-BFGS
     rate        size of a step: of the gradient, of the normalised gradient, or Adam's
     momentum    share of the last step that is taken again (sgd)
@@ -78,7 +81,8 @@ def visualize(net: Network, what: list[str], *,
     side = (size, size) if size else net.input_size or (DEFAULT_SIDE, DEFAULT_SIDE)
     if count < 1 or min(side) < 1:
         raise MinivisError(f"visualize: count {count} and size {side} must be at least 1")
-    p = make_parameterization(s["parameterization"], net, [n + 2 * s["margin"] for n in side], count)
+    p = make_parameterization(s["parameterization"], net, [n + 2 * s["margin"] for n in side], count,
+                              generator=generator)
     views = Views(s["margin"], s["jitter"], s["scale"], s["angle"], s["wrap"])
     evaluate = ascent(net, -goal if negative else goal, p, views, seed, _penalties(s, goal, diversity), WAKE)
     random = bool(s["jitter"] or s["scale"] or s["angle"])
@@ -100,7 +104,7 @@ def visualize(net: Network, what: list[str], *,
                                                           for i, t, q in said]},
                      notes=[] if finished else ["The run was stopped: these are the best pictures so far."],
                      recipe=recipe(visualize, net, seed, what=what, preset=preset, count=count, size=list(side),
-                                   negative=negative, score=score, diversity=diversity, **s))
+                                   negative=negative, score=score, diversity=diversity, generator=generator, **s))
 
 
 def _penalties(s, goal, diversity):
