@@ -14,7 +14,7 @@ setup(
     package_dir={"minivis.kernels": "kernels", "minivis.weights": "weights"},
     package_data={
         "minivis": ["golden/*.npz", "golden/*.json", "golden/attribution/*.npz", "golden/perturbation/*.npz",
-                    "golden/style/*.npz", "golden/synthesis/*.npz", "golden/training/*.npz"],
+                    "golden/style/*.npz", "golden/synthesis/*.npz", "golden/training/*.npz", "golden/shipped/*.npz"],
         "minivis.kernels": ["gpu/*.cu", "gpu/*.cuh", "gpu/NOT_YET"],
         "minivis.weights": ["*.csv", "*.h5", "*.toml", "styles/*.jpg"],
     },

@@ -58,3 +58,9 @@ def training_batch(about):
 def _class_count(about):
     """How many classes the network has."""
     return next(row["outputs"] for row in about["layers"] if row["name"] == about["logits_layer"])
+
+
+def shipped_picture(net):
+    """uint8 (96, 96, 3), or of the size of a small network: what the logits of golden/shipped belong to."""
+    side = min(96, *net.input_size)
+    return np.random.RandomState(1).randint(0, 256, (side, side, 3)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""After training: batch normalisation becomes part of the convolution before it, and the network pure conv/ReLU/pool."""
+"""After training: batch normalisation becomes part of the convolution before it; what is left is conv, ReLU, pool."""
 from ..layers import Layer, Table
 from ..network import Network
 from ..relevance.canonise import canonised
