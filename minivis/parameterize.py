@@ -147,10 +147,16 @@ class InverseFourier(Op):
         return xp.stack([g.real, g.imag], axis=-1).astype(dy.dtype)
 
 
-def parameterization(kind, net, size, count=1, decay=1.0):
-    """The parameterisation called "pixels" or "fourier"."""
+KINDS = ("pixels", "fourier", "deep", "generator")
+
+
+def parameterization(kind, net, size, count=1, decay=1.0, generator=None):
+    """The parameterisation of one of the KINDS."""
     if kind == "pixels":
         return Pixels(net, size, count)
     if kind == "fourier":
         return Fourier(net, size, count, decay)
-    raise MinivisError(f"no parameterisation {kind!r}; there are pixels and fourier")
+    if kind in KINDS:
+        from .priors.deep import DeepPrior, GeneratorPrior
+        return DeepPrior(net, size, count) if kind == "deep" else GeneratorPrior(net, size, generator, count)
+    raise MinivisError(f"no parameterisation {kind!r}; there are {', '.join(KINDS)}")

@@ -19,6 +19,7 @@ MAKE = {
     "normalised": lambda: Descent(0.05, momentum=0.5, normalize="l2"),
     "progress": lambda: Descent(10.0, policy="progress", progress=0.1),
     "adam": lambda: Adam(0.05),
+    "settling adam": lambda: Adam(0.05, settle=20),
     "lbfgs": lambda: LBFGS(),
     "lbfgs without search": lambda: LBFGS(0.1, memory=3, search="none"),
 }

@@ -116,9 +116,9 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
                 term = f(levels) * (weight / count)
                 loss, terms[name] = loss + term, host(term.data).astype(np.float64)
         return Point(host(loss.data).astype(np.float64), gradient(loss, t), terms)
-    run = Run(evaluate, p.start(seed, noise), optimizer_of(optimizer, rate, momentum=0.9, settle=steps),
-              steps,
-              after=in_turn([lambda z, point, i: p.clip(z)]), start=start)
+    optimiser = optimizer_of(optimizer, rate, momentum=0.9, settle=steps)
+    run = Run(evaluate, p.start(seed, noise), optimiser, steps, after=in_turn([lambda z, point, i: p.clip(z)]),
+              start=start)
     return run, p
 
 

@@ -25,7 +25,7 @@ def test_a_layer_that_keeps_everything_gives_the_picture_back(conv_net, smooth):
 
 
 @pytest.mark.parametrize("options", [{}, {"optimizer": "sgd", "rate": 3000.0, "parameterization": "pixels"},
-                                     {"alpha_weight": 1e-12}])
+                                     {"alpha_weight": 1e-12, "rate": 0.05}])
 def test_every_way_of_optimising_descends(conv_net, smooth, options):
     r = invert(conv_net(), smooth, layers=["conv1"], steps=25, **options)
     assert r.history["conv1 loss"][-1] < 0.7 * r.history["conv1 loss"][0]
