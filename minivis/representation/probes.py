@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import MinivisError
+from .threads import on_one_thread
 
 
 class Probe(NamedTuple):
@@ -14,6 +15,7 @@ class Probe(NamedTuple):
     deviation: float
 
 
+@on_one_thread
 def probe(X, y, folds=5, strength=1.0, seed=0):
     """The Probe of features X (N, D) for labels y (N,): multinomial logistic regression, cross-validated.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import MinivisError
+from .threads import on_one_thread
 
 METHODS = ("tsne", "pca", "opentsne", "umap")
 FLAT = 1e-4         # standard deviation of the points that t-SNE starts from
@@ -18,6 +19,7 @@ class Projection(NamedTuple):
     quality: dict
 
 
+@on_one_thread
 def pca(X, count=2):
     """(scores (N, k), explained (k,), axes (k, D)), k <= count: the k directions in which X varies most.
 
@@ -41,9 +43,11 @@ def pca(X, count=2):
     return X @ axes.T, values[order] / total, axes
 
 
+@on_one_thread
 def project(X, method="tsne", *, perplexity=30.0, steps=1000, exaggeration=12.0, rate=None, before=50, exact=False,
             neighbours=15, seed=0):
-    """A Projection of X (N, D) to two dimensions.
+    """A Projection of X (N, D) to two dimensions, on one thread: with more, sums come in another order, and t-SNE makes
+    other maps of small differences.
 
     method        pca, tsne (scikit-learn), opentsne, umap
     perplexity    t-SNE: about how many neighbours a point heeds; capped at a third of N - 1
@@ -78,16 +82,11 @@ def project(X, method="tsne", *, perplexity=30.0, steps=1000, exaggeration=12.0,
 
 
 def _tsne(X, start, perplexity, steps, exaggeration, rate, exact, seed):
-    """van der Maaten and Hinton 2008 by scikit-learn; (points, final KL(P || Q) in nats).
-
-    It runs on one thread: with more, the tree's sums come in another order and small differences grow into other maps.
-    """
+    """van der Maaten and Hinton 2008 by scikit-learn; (points, final KL(P || Q) in nats)."""
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
     model = TSNE(2, perplexity=perplexity, max_iter=steps, early_exaggeration=exaggeration, learning_rate=rate,
                  init=start.astype(np.float32), method="exact" if exact else "barnes_hut", random_state=seed, n_jobs=1)
-    with threadpool_limits(1):
-        points = model.fit_transform(X.astype(np.float32))
+    points = model.fit_transform(X.astype(np.float32))
     return points.astype(np.float64), float(model.kl_divergence_)
 
 
@@ -157,6 +156,7 @@ def _squared_distances(X):
     return np.maximum(norms[:, None] + norms[None] - 2 * X @ X.T, 0)
 
 
+@on_one_thread
 def trustworthiness(X, points, neighbours=12):
     """How far neighbours in the map are neighbours in X, 0 to 1: Venna and Kaski 2001. None for too few points."""
     from sklearn.manifold import trustworthiness as judge

@@ -15,6 +15,7 @@ from .layers import Activations
 from .linear_explanation import LinearExplanation
 from .map import Map
 from .neighbours import Neighbours
+from .patch_filters import PatchFilters
 from .patches import Patches
 from .probes import Probes
 from .report import Report
@@ -26,5 +27,5 @@ from .unit_map import UnitMap
 
 __all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "Classification", "Comparison", "Concepts",
            "EveryLayer", "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion",
-           "PatchAttack", "Patches", "Probes", "Report", "Result", "Segmentation", "Similarity", "Slide", "Synthesis",
-           "UnitMap", "make_recipe"]
+           "PatchAttack", "PatchFilters", "Patches", "Probes", "Report", "Result", "Segmentation", "Similarity",
+           "Slide", "Synthesis", "UnitMap", "make_recipe"]

@@ -50,5 +50,5 @@ class Concepts(Result):
                             emphasised=[row["significant"] for row in self.rows])
         return [Panel("Score of the concept in each layer", sheet, exact=True,
                       caption="Dark bars and *: differs from chance, p < 0.05 after Bonferroni. Red: the same for "
-                              "planes between random pictures. Lines: standard deviation over planes. Plane: how often it is "
-                              "right on pictures held out; 50 % is a guess.")]
+                              "planes between random pictures. Lines: standard deviation over planes. Plane: how often "
+                              "it is right on pictures held out; 50 % is a guess.")]
