@@ -120,10 +120,12 @@ def _parts(job, pictures, first, backend, workers, scheduler, monitor):
     each = max(1, min(PER_BLOCK, int(SHARE * job.memory / (AHEAD + 1) / job.bytes_read)))
     blocks = ((i, names[i:i + each]) for i in range(first, total, each))
     monitor.step(first, total)
+    unreadable = 0
     with contextlib.closing(run(job, blocks, backend, workers, scheduler)) as parts:
         for part in parts:
             yield part
-            monitor.step(part["first"] + part["count"], total, {"unreadable": len(part["bad"])})
+            unreadable += len(part["bad"])
+            monitor.step(part["first"] + part["count"], total, {"unreadable": unreadable} if unreadable else {})
 
 
 def _pass(store, job, pictures, where, monitor, every):

@@ -5,6 +5,7 @@ A block is (first, names). Every backend yields the parts of the blocks in their
 import collections
 import contextlib
 import itertools
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import MinivisError
@@ -61,8 +62,8 @@ def _processes(job, blocks, workers):
     cores = get_threads()
     workers = workers or cores
     threads = max(1, cores // workers)
-    yield from Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1)(
-        delayed(_block)(job, first, names, threads) for first, names in blocks)
+    parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator", batch_size=1)
+    yield from _in_order(parallel(delayed(_block)(job, first, names, threads) for first, names in blocks))
 
 
 def _dask(job, blocks, workers, scheduler):
@@ -77,8 +78,19 @@ def _dask(job, blocks, workers, scheduler):
         except (OSError, ValueError, TimeoutError) as error:
             raise MinivisError(f"index: no Dask scheduler answers at {scheduler}: {error}") from error
         stack.enter_context(parallel_config("dask", client=client, scatter=[job]))
-        yield from Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)(
-            delayed(_block)(job, first, names, 1) for first, names in blocks)
+        parallel = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=1)
+        yield from _in_order(parallel(delayed(_block)(job, first, names, 1) for first, names in blocks))
+
+
+def _in_order(parts):
+    """joblib's results; when a pass is broken off, without its warning that tasks were cancelled."""
+    try:
+        for part in parts:          # noqa: UP028 - `yield from` would close them before the warning is silenced
+            yield part
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            parts.close()
 
 
 def _block(job, first, names, threads):

@@ -108,6 +108,16 @@ def test_several_processes_change_no_bit(net, photos, made, same, tmp_path, monk
     same(made, open_index(tmp_path / "x.h5"))
 
 
+def test_several_processes_can_be_interrupted(net, photos, made, same, tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(making, "PER_BLOCK", 7)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with pytest.raises(KeyboardInterrupt):
+        build(net, photos, tmp_path / "x.h5", backend="processes", workers=2, monitor=Interrupt(14), **ASKED)
+    assert not [w for w in recwarn if "cancelled" in str(w.message)]
+    assert build(net, photos, tmp_path / "x.h5", **ASKED) == 14
+    same(made, open_index(tmp_path / "x.h5"))
+
+
 def test_a_dask_cluster_of_two_workers_changes_no_bit(net, photos, made, same, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="dask: the extra is not installed")
     monkeypatch.setattr(making, "PER_BLOCK", 7)
