@@ -38,10 +38,10 @@ def full_gradient(net: Network, picture: Picture, *, target: Target = None, unit
     grads = [host(g) for g in gradient(start.tensor, [x, *(values[n] for n in with_bias)], seed=start.seed)]
     from_input = net.to_rgb(host(x.data)[0] * grads[0][0])
     total = float(from_input.sum(dtype="f8"))
-    size, parts = x.shape[1:3], [part(from_input, scaling).sum(axis=2)]
+    size, parts = x.shape[1:3], [part(from_input, scaling)]
     for name, g in zip(with_bias, grads[1:]):
         by_bias = g[0] * with_bias[name]
-        total += float(by_bias.sum(dtype="f8"))
+        total += float(g[0].reshape(-1, g.shape[-1]).sum(axis=0, dtype="f8") @ with_bias[name])
         if by_bias.ndim == 3:
             parts.append(spread(net, by_bias, name, size, scaling, upsample))
     return attribution(net, seen, start, np.sum(parts, axis=0).astype(net.dtype), net.to_rgb(grads[0][0]), signed=False,
@@ -72,16 +72,19 @@ def bias_layers(net, top):
 
 
 def part(values, scaling):
-    """|values| (h, w, K), scaled to 0..1 as a whole with scaling "layer", each channel by itself with "channel"."""
-    size = np.abs(values).astype(np.float64)
+    """|values| (h, w, K), scaled to 0..1 as a whole with scaling "layer", each channel by itself with "channel"; summed
+    over channels: (h, w)."""
+    size, K = np.abs(values), values.shape[2]
     if scaling == "none":
-        return size
-    over = (0, 1) if scaling == "channel" else None
-    low, high = size.min(axis=over), size.max(axis=over)
-    return (size - low) / np.where(high > low, high - low, 1)
+        low, span = np.zeros(K), np.ones(K)
+    else:
+        over = (0, 1) if scaling == "channel" else None
+        low, high = (np.broadcast_to(end.astype(np.float64), K) for end in (size.min(axis=over), size.max(axis=over)))
+        span = np.where(high > low, high - low, 1)
+    return size @ (1 / span).astype(size.dtype) - (low / span).sum()
 
 
 def spread(net, by_bias, layer, size, scaling, upsample):
     """What a layer's biases contribute, (h, w, K), scaled, summed over channels and enlarged: (H, W). Enlarging is
     linear, so that the channels may be summed before it."""
-    return enlarge(net, part(by_bias, scaling).sum(axis=2), layer, size, upsample)
+    return enlarge(net, part(by_bias, scaling), layer, size, upsample)
