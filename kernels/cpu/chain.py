@@ -46,7 +46,7 @@ def chain_backward_input(dy, saved, rules):
     """dx of a chain; rules as in `reference`."""
     if isinstance(saved, list):
         return _backward_singly(dy, saved, rules)
-    dy = np.ascontiguousarray(dy, np.float32)
+    dy = np.asarray(dy, np.float32)
     first_stage, last_stage = saved.parts[0][1][0][0], saved.parts[0][1][-1][0]
     shape = (saved.parts[-1][0] + saved.parts[-1][1][0][0].x_shape[0], *last_stage.y_shape[1:])
     if dy.shape != shape:
@@ -123,6 +123,8 @@ def _backward(dy, dx, plan, kept, rules):
     """Fill dx. The `dy` that a stage is handed has been through the rule of the ReLU at the end of that stage."""
     arenas = _Arenas(plan)
     spread = False                          # dy has the size before the stage's pooling
+    if not (plan[-1][0].relu and _rule(plan[-1], rules) in RULES):
+        dy = np.ascontiguousarray(dy)       # `pull` reads a part of a larger array's channels as it stands
     try:
         for i in range(len(plan) - 1, -1, -1):
             stage, decisions, rule = plan[i][0], kept[i], _rule(plan[i], rules)

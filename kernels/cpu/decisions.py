@@ -62,19 +62,23 @@ class Decisions:
         self._run(_record, y, y, 0)
 
     def pull(self, dy, rule, dx):
-        """dx = the ReLU's rule ("plain", "guided", "deconv") applied to dy; dx may be dy."""
+        """dx = the ReLU's rule ("plain", "guided", "deconv") applied to dy; dx may be dy.
+        dy may be some of the channels of a larger array."""
         self._run(_pull_bits if self.kind == "bits" else _pull_bytes, dy, dx, RULES[rule])
 
     def _run(self, job, source, target, rule):
         N, H, W, K = self.shape
+        pitch = source.strides[2]
+        if not source.size or source.strides != (H * W * pitch, W * pitch, pitch, 4):
+            source, pitch = np.ascontiguousarray(source), 4 * K
         d = np.array([address(source), address(target), self.address, H, W, K, self.rows, self.columns, self.bytes,
-                      rule], np.int64)
+                      rule, pitch], np.int64)
         threads.run(job, d, N * H, max(1, (1 << 15) // (W * K)), 2 * 4 * (K + v.LANES))
 
 
 # ------------------------------------------------------------------------------------------------------- kernels
 
-(SOURCE, TARGET, DECISIONS, H, W, K, ROWS, COLUMNS, BYTES, RULE) = range(10)
+(SOURCE, TARGET, DECISIONS, H, W, K, ROWS, COLUMNS, BYTES, RULE, PITCH) = range(11)
 
 
 @v.emit(5)
@@ -108,20 +112,25 @@ _pull_bits_vectors, _pull_bytes_vectors = _pull_vectors(False), _pull_vectors(Tr
 
 @helper
 def _rows(d, scratch, first, last, vectors):
-    """Rows of the map; where K is no multiple of LANES each position goes through a patch."""
+    """Rows of the map; where K is no multiple of LANES each position goes through a patch. PITCH: bytes from one
+    position of the source to the next."""
     channels = d[K] * 4
     whole = (d[K] + v.LANES - 1) // v.LANES * v.LANES
     for row in range(first, last):
         image = row // d[H]
         decisions = d[DECISIONS] + (image * d[ROWS] + row - image * d[H]) * d[COLUMNS] * d[BYTES]
-        source, target = d[SOURCE] + row * d[W] * channels, d[TARGET] + row * d[W] * channels
-        if whole == d[K]:
+        source, target = d[SOURCE] + row * d[W] * d[PITCH], d[TARGET] + row * d[W] * channels
+        if whole == d[K] and d[PITCH] == channels:
             vectors(source, target, decisions, d[W] * whole, d[RULE])
-        else:
-            for j in range(d[W]):
-                v.copy(scratch, source + j * channels, channels)
-                vectors(scratch, scratch, decisions + j * d[BYTES], whole, d[RULE])
-                v.copy(target + j * channels, scratch, channels)
+            continue
+        for j in range(d[W]):
+            here, there, bits = source + j * d[PITCH], target + j * channels, decisions + j * d[BYTES]
+            if whole == d[K]:
+                vectors(here, there, bits, whole, d[RULE])
+            else:
+                v.copy(scratch, here, channels)
+                vectors(scratch, scratch, bits, whole, d[RULE])
+                v.copy(there, scratch, channels)
 
 
 @kernel

@@ -194,21 +194,30 @@ class _Plan:
             if rest[0]:
                 threads.run(job, np.array([address(w), place + row[taps.PANELS], *rest]), self.g.groups * self.panels)
 
-    def run(self, source, out, weights, bias, relu=False, decisions=None):
-        """weights: the address of the packed panels (depthwise: of w itself)."""
-        columns = self.g.groups * self.panels * self.width if self.way != "depthwise" else out.shape[3]
-        start = np.zeros(columns, source.dtype)
+    def describe(self, weights, bias, dtype):
+        """-> the descriptor without its arrays' addresses, and what it points to. weights: the address of the packed
+        panels (depthwise: of w itself)."""
+        columns = self.g.groups * self.panels * self.width if self.way != "depthwise" else self.g.out[3]
+        start = np.zeros(columns, dtype)
         if bias is not None:
             start.reshape(self.g.groups, -1)[:, :self.group_k] = bias.reshape(self.g.groups, self.group_k)
         table = self.table.copy()
         table[:, taps.PANELS] += weights
-        bits = (0, 0, 0, 0)
+        d = np.concatenate(((0, 0), self.head, (address(table), address(start)), self.tail, (0, 0, 0, 0, 0)))
+        return d, (table, start)
+
+    def launch(self, d, source, out, relu=False, decisions=None):
+        """Run with a descriptor of one's own."""
+        d[taps.SOURCE], d[taps.OUT], d[taps.RELU] = address(source), address(out), relu
         if decisions is not None:
             picture, row, position, _ = decisions.memory.strides
-            bits = decisions.address, row, picture, position
-        d = np.concatenate(((address(source), address(out)), self.head, (address(table), address(start)), self.tail,
-                            (relu, *bits)))
+            d[taps.BITS:] = decisions.address, row, picture, position
         threads.run(_JOBS[self.way, self.g.size], d, self.items, self.chunk, self.scratch)
+
+    def run(self, source, out, weights, bias, relu=False, decisions=None):
+        d, kept = self.describe(weights, bias, source.dtype)
+        self.launch(d, source, out, relu, decisions)
+        del kept                # the kernel has read it
 
 
 _JOBS = {("tiles", 4): taps.tiles_float32, ("tiles", 8): taps.tiles_float64, ("flat", 4): taps.flat_float32,
@@ -225,12 +234,37 @@ def _run(plan, source, out, w, bias, relu, decisions, cache):
             plan.pack(w, address(packed))
             plan.run(source, out, address(packed), bias, relu, decisions)
     else:
-        key = ("general", id(w), plan.g.forward, plan.g.stride, plan.g.pad, plan.g.dilation, plan.g.groups)
-        if key not in cache:
-            packed = np.empty(plan.packed_bytes, np.uint8)
-            plan.pack(w, address(packed))
-            cache[key] = packed, w              # w is held so that no other array can take its id
-        plan.run(source, out, address(cache[key][0]), bias, relu, decisions)
+        plan.run(source, out, address(_packed(plan, w, cache)), bias, relu, decisions)
+
+
+def _packed(plan, w, cache):
+    """The weights as `plan` wants them, made once per cache."""
+    if plan.way == "depthwise":
+        return w
+    key = ("general", id(w), plan.g.forward, plan.g.stride, plan.g.pad, plan.g.dilation, plan.g.groups)
+    if key not in cache:
+        packed = np.empty(plan.packed_bytes, np.uint8)
+        plan.pack(w, address(packed))
+        cache[key] = packed, w              # w is held so that no other array can take its id
+    return cache[key][0]
+
+
+class Prepared:
+    """A convolution (forward) or its input gradient of known geometry and frozen weights: what is left to say at a call
+    is where the arrays lie. Making the descriptor takes as long as a small layer."""
+
+    def __init__(self, forward, source_shape, out_shape, w, bias, settings, cache, rowless):
+        if rowless and _rowless(w, settings["stride"], settings["pad"]):
+            source_shape, out_shape = ((1, 1, shape[0] * shape[1] * shape[2], shape[3])
+                                       for shape in (source_shape, out_shape))
+        self.plan = _plan(_geometry(forward, source_shape, out_shape, w, **settings))
+        self.weights = _packed(self.plan, np.ascontiguousarray(w) if self.plan.way == "depthwise" else w, cache)
+        self.descriptor, self.kept = self.plan.describe(address(self.weights), bias, w.dtype)
+
+    def __call__(self, source, out, relu=False, decisions=None):
+        if not self.plan.covers:
+            out[...] = 0
+        self.plan.launch(self.descriptor.copy(), source, out, relu, decisions)
 
 
 def _geometry(forward, source, out, w, stride, pad, dilation, groups):

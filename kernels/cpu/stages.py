@@ -9,7 +9,7 @@ Gradients travel between stages as plain (N, H, W, K) arrays. Where a stage ends
 import numpy as np
 
 from .. import reference
-from . import choice, direct, general, pooling, winograd
+from . import choice, direct, general, pooling, threads, winograd
 from .decisions import RULES, Decisions
 
 _PACKED_BYTES = 16 << 20    # weights up to here are kept packed for direct convolution, larger ones packed at each call
@@ -97,20 +97,36 @@ class DirectStage:
                                                               step.settings["pad"], step.settings["dilation"]),
                         self.w.shape[3])
         self.packed = shared if self.w.nbytes <= _PACKED_BYTES else None
+        self.prepared = {}
 
     def forward(self, x, y, keep):
         kept = Decisions(self.y_shape, "bits") if self.relu and keep else None
         fused = kept if self.settings["groups"] == 1 else None
         relu = self.relu and (fused is not None or not keep)
-        general.forward(x, self.w, self.b, **self.settings, relu=relu, decisions=fused, cache=self.packed, out=y)
+        if self.packed is None:
+            general.forward(x, self.w, self.b, **self.settings, relu=relu, decisions=fused, out=y)
+        else:
+            self._prepared(True, fused is None)(x, y, relu, fused)
         if kept is not None and fused is None:
             kept.record(y)
         return kept
 
     def backward(self, dy, kept, dx, below, rule):
-        general.backward_input(dy, self.w, self.x_shape, **self.settings, cache=self.packed, out=dx)
+        if self.packed is None:
+            general.backward_input(dy, self.w, self.x_shape, **self.settings, out=dx)
+        else:
+            self._prepared(False, True)(dy, dx)
         if below is not None:
             below.pull(dx, rule, dx)
+
+    def _prepared(self, forward, rowless):
+        """rowless: rows of a map may be joined (decisions are kept by rows)."""
+        key = forward, rowless, threads.get_threads()
+        if key not in self.prepared:
+            source, out = (self.x_shape, self.y_shape) if forward else (self.y_shape, self.x_shape)
+            self.prepared[key] = general.Prepared(forward, source, out, self.w, self.b if forward else None,
+                                                  self.settings, self.packed, rowless)
+        return self.prepared[key]
 
     def __str__(self):
         kh, kw = self.w.shape[:2]

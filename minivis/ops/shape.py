@@ -65,7 +65,10 @@ class Concatenate(Op):
 
     def backward(self, dy):
         xp = kernels.xp(dy)
-        return tuple(xp.ascontiguousarray(dy[part]) if need else None for part, need in zip(self.parts, self.needs))
+        parts = (dy[part] if need else None for part, need in zip(self.parts, self.needs))
+        if xp is np:            # kernels on the CPU read any layout
+            return tuple(parts)
+        return tuple(None if part is None else xp.ascontiguousarray(part) for part in parts)
 
 
 class Index(Op):
