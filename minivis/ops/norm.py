@@ -73,39 +73,6 @@ class BatchNorm(Op):
         return dx, dscale, dshift, dmean, dvar
 
 
-class Standardize(Op):
-    """y = scale z + shift with z = (x - mean) / sqrt(var + eps), mean and var taken over `axes` of x itself.
-
-    Both depend on x, so with dz = scale dy: dx = (dz - mean(dz) - z mean(dz z)) / sqrt(var + eps).
-    After forward `.mean` and `.var` hold the statistics. scale and shift come together or not at all.
-    """
-
-    def __init__(self, axes, eps=1e-5):
-        self.axes, self.eps = axes, float(eps)
-
-    def forward(self, x, scale=None, shift=None):
-        _check(self.kind, x, scale=scale, shift=shift)
-        mean = _mean(x, self.axes)
-        z = x - mean
-        var = _mean(z * z, self.axes)
-        self.inverse = 1 / kernels.xp(x).sqrt(var + self.eps)
-        z *= self.inverse
-        self.mean, self.var = mean.squeeze(self.axes), var.squeeze(self.axes)
-        self.scale = scale
-        self.z = z if any(self.needs[:2]) else None
-        return z if scale is None else z * scale + shift
-
-    def backward(self, dy):
-        dx = None
-        if self.needs[0]:
-            dz = dy if self.scale is None else dy * self.scale
-            along = _mean(dz, self.axes), _mean(dz * self.z, self.axes)
-            dx = (dz - along[0] - self.z * along[1]) * self.inverse
-        dscale = _per_channel(dy * self.z) if len(self.needs) > 1 and self.needs[1] else None
-        dshift = _per_channel(dy) if len(self.needs) > 2 and self.needs[2] else None
-        return (dx, dscale, dshift)[:len(self.needs)]
-
-
 class BatchNormTrain(Op):
     """Batch normalisation with the batch's own statistics, over every axis but the channels; the gradient passes
     through them too. After forward `.mean` and `.var` hold them.
@@ -132,16 +99,40 @@ class BatchNormTrain(Op):
         return tuple(g if needed else None for g, needed in zip(found, self.needs))
 
 
-class InstanceNorm(Standardize):
-    """Every picture and channel by itself, over its positions. Ulyanov et al. 2016, arXiv:1607.08022."""
+class InstanceNorm(Op):
+    """Every picture and channel by itself, over its positions: batch normalisation of each picture alone. Ulyanov,
+    Vedaldi, Lempitsky 2016, arXiv:1607.08022. After forward `.mean` and `.var`, (N, C), hold the statistics, which
+    depend on x; the gradient passes through them too."""
     kind = "instance_norm"
 
     def __init__(self, eps=1e-5):
-        super().__init__((1, 2), eps)
+        self.eps = float(eps)
 
     def forward(self, x, scale=None, shift=None):
         check_picture(x, "instance_norm")
-        return super().forward(x, scale, shift)
+        _check(self.kind, x, scale=scale, shift=shift)
+        xp, k, C = kernels.xp(x), kernels.of(x), x.shape[-1]
+        self.scale = xp.ones(C, x.dtype) if scale is None else scale
+        shift = xp.zeros(C, x.dtype) if shift is None else shift
+        found = [k.batch_norm_forward(x[n:n + 1], self.scale, shift, self.eps) for n in range(len(x))]
+        y, self.mean, self.var = (_joined(xp, [f[i] for f in found], i == 0) for i in range(3))
+        self.x = x if any(self.needs) else None
+        return y
+
+    def backward(self, dy):
+        xp, k = kernels.xp(dy), kernels.of(dy)
+        found = [k.batch_norm_backward(dy[n:n + 1], self.x[n:n + 1], self.scale, self.mean[n], self.var[n], self.eps)
+                 for n in range(len(dy))]
+        dx = _joined(xp, [f[0] for f in found], True)
+        return tuple(g if needed else None for g, needed in zip(
+            (dx, *(sum(f[i] for f in found) for i in (1, 2))), self.needs))
+
+
+def _joined(xp, parts, pictures):
+    """Arrays of one picture each as one: along their first axis, or as rows."""
+    if not pictures:
+        return xp.stack(parts)
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
 
 
 def _check(op, x, **per_channel):
@@ -152,15 +143,6 @@ def _check(op, x, **per_channel):
 
 def _per_channel(dy):
     return dy.sum(axis=tuple(range(dy.ndim - 1)))
-
-
-def _mean(x, axes):
-    """The mean along axes, kept as axes of size 1, summed in float64.
-
-    NumPy adds up the positions of a channels-last array one after the other, so a float32 sum over a large picture
-    would be wrong in its fourth digit, and a style network's picture by a tenth of a grey level.
-    """
-    return x.mean(axis=axes, keepdims=True, dtype=float).astype(x.dtype)
 
 
 def lrn(x, size=5, alpha=1e-4, beta=0.75, k=1.0, per_size=True):
