@@ -269,8 +269,9 @@ class Job:
             self._wrote(self.args.figure)
         if self.args.json:
             return row | result.to_dict()
-        if hasattr(result, "said") and not self.args.quiet:
-            print(result.said())
+        said = result.said() if hasattr(result, "said") and not self.args.quiet else ""
+        if said:
+            print(said)
         if self.name in PRINTS or self.name in commands.COMMANDS:
             many = self.each is not None and len(getattr(self.args, self.each.name)) > 1
             print((f"{source}\n" if many else "") + result.text())

@@ -9,6 +9,7 @@ COMMANDS = {        # the words: (summary, the function if it is not named like 
     "index": ("features and strongest patches of a whole set of pictures, kept in a file",),
     "train_style": ("train a network that redraws pictures in a style, or in several",),
     "stylize_film": ("redraw a film in a style: GIF, WebP, .mp4, or a folder of pictures",),
+    "health": ("which channels of a network are dead, idle or noisy on a set of pictures",),
     "verify": ("compute what other tools computed for small networks, and print every difference",),
     "warmup": ("compile the CPU kernels now, so that the first picture need not wait",),
     "weights list": ("published weights by name, their size and licence", "list_weights"),

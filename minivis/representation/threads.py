@@ -7,7 +7,7 @@ def on_one_thread(function):
     small matrices are faster so. The threads of minivis's own kernels are not touched."""
     @functools.wraps(function)
     def limited(*args, **kwargs):
-        import sklearn.base         # noqa: F401  loads its OpenMP, which is then there to be limited
+        import sklearn.base  # noqa: F401  loads its OpenMP, which is then there to be limited
         from threadpoolctl import threadpool_limits
         with threadpool_limits(1, "blas"), threadpool_limits(1, "openmp"):
             return function(*args, **kwargs)

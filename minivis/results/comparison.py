@@ -38,6 +38,12 @@ class Comparison(Result):
     def facts(self):
         return [fact for fact in self.results[0].facts() if all(fact in result.facts() for result in self.results)]
 
+    def said(self):
+        """What each result says of itself beside its picture, or ""."""
+        titles = self.captions or [result.heading() for result in self.results]
+        return "\n".join(f"{title}: {result.said()}" for title, result in zip(titles, self.results)
+                         if hasattr(result, "said"))
+
     def main_panel(self):
         return self.panels()[-1]
 

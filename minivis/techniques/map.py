@@ -132,7 +132,7 @@ def _views(known):
 
 def _side_by_side(maps):
     pairs = [replace(m, views=(view,)) for view in maps[0].views for m in maps]
-    captions = [f"{m.space[0].upper()}{m.space[1:]}" for m in pairs]
+    captions = [f"By {m.space}" for m in pairs]
     first = maps[0]
     return Comparison(pairs, captions, title=f"{len(first.points)} pictures by {METHOD_NAMES[first.method]}: "
                       f"{first.space} and features", recipe=first.recipe, notes=first.notes)
