@@ -1,6 +1,7 @@
 """Training steps: images/s of minivgg on our engine and on PyTorch, same weights, same batch, same optimiser.
 
     python -m benchmarks.training [--sizes 32,48,64] [--batch 128] [--rounds 5] [--engines ours,channels_last,nchw]
+                                  [-o FILE.json]
 
 A step is forward, backward to every weight, and SGD with Nesterov momentum. Each engine has a process of its own; steps
 are interleaved, so that a busy machine is busy for all, and medians are printed. The losses of the first two steps must
@@ -12,8 +13,12 @@ import statistics
 import subprocess
 import sys
 import time
+from datetime import date
+from pathlib import Path
 
 import numpy as np
+
+from . import machine
 
 CLASSES, SEED, RATE, TOLERANCE = 200, 3, 0.05, 2e-4
 ENGINES = ("ours", "channels_last", "nchw")
@@ -133,14 +138,20 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engines", default=",".join(ENGINES))
+    parser.add_argument("-o", type=Path, metavar="FILE.json")
     args = parser.parse_args()
     engines = args.engines.split(",")
-    print(f"{'px':>4} {'engine':>14} {'images/s':>9} {'time / ours':>12} {'peak MB':>8}")
+    rows = []
+    print(f"{'px':>4} {'engine':>14} {'images/s':>9} {'our time / its':>14} {'peak MB':>8}")
     for size in map(int, args.sizes.split(",")):
         found = compare(size, args.batch, engines, args.rounds)
         for engine, (seconds, megabytes) in found.items():
-            print(f"{size:4d} {engine:>14} {args.batch / seconds:9.0f} {seconds / found[engines[0]][0]:12.2f} "
-                  f"{megabytes:8.0f}")
+            rows.append({"size": size, "batch": args.batch, "engine": engine, "images_per_second": args.batch / seconds,
+                         "ratio": found[engines[0]][0] / seconds, "peak_mb": megabytes})
+            print(f"{size:4d} {engine:>14} {args.batch / seconds:9.0f} {rows[-1]['ratio']:14.2f} {megabytes:8.0f}")
+    if args.o:
+        args.o.write_text(json.dumps({"date": date.today().isoformat(), "machine": machine.describe(), "rows": rows},
+                                     indent=1))
 
 
 if __name__ == "__main__":
