@@ -1,13 +1,13 @@
 """Which algorithm computes a contraction: a function of its shape, the type and the precision, of nothing else.
 
-    name        when                                                                numbers multiplied      runs on
-    few         up to 4 output channels (the gradient into a picture)               float32, float64        ordinary units
-    direct      groups; up to 4 input channels (a picture)                          float32, float64        ordinary units
-    mma         precision tf32 or float16                                           TF32, half              tensor cores
-    winograd    precision float32, 3x3 filters, stride and dilation 1               float32                 cuBLAS
-    implicit    everything else                                                     float32, float64        ordinary units
+    name        when                                                        numbers multiplied      runs on
+    direct      groups; up to 4 input channels (a picture)                  as they come            ordinary units
+    few         up to 4 output channels (the gradient into a picture)       as they come            ordinary units
+    mma         precision tf32 or float16                                   TF32, half              tensor cores
+    winograd    precision float32, 3x3 filters, stride and dilation 1       float32                 cuBLAS
+    implicit    everything else                                             float32, float64        ordinary units
 
-The thresholds are arithmetic (arithmetic intensity, lanes without work), not measurements: no kernel has run on a device.
+The thresholds are arithmetic (lanes without work, blocks per card), not measurements: no kernel has run on a device.
 Slices and tiles depend on the batch as well, so a batch may differ from its pictures one by one in the last bits.
 """
 from typing import NamedTuple
@@ -25,8 +25,8 @@ class Algorithm(NamedTuple):
     slices: int = 1
 
     def __str__(self):
-        more = [f"{self.tile}x{self.tile} tiles" if self.tile else "", f"{self.slices} slices" if self.slices > 1 else ""]
-        words = ", ".join(filter(None, more))
+        more = [f"{self.tile}x{self.tile} tiles"] * bool(self.tile) + [f"{self.slices} slices"] * (self.slices > 1)
+        words = ", ".join(more)
         return "Winograd F(4x4,3x3)" if self.name == "winograd" else self.name + (f" ({words})" if words else "")
 
 

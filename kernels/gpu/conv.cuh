@@ -5,8 +5,8 @@
 // y[n, first_h + i*step_h, first_w + j*step_w, k] = finish( sum over p, q, c of
 //     x[n, i*stride_h + p*dilation_h - top, j*stride_w + q*dilation_w - left, c] * w[p, q, c, k] )
 // for i < OH, j < OW, with zeros outside x. A forward convolution has first 0 and step 1. The gradient with respect to
-// the input of a convolution with strides is one such contraction for each residue of the row and column (conv_plan.py):
-// then x is dy, and the results lie `step` apart in an image of YH x YW. top and left may be negative.
+// the input of a strided convolution is one such contraction for each residue of the row and column (conv_plan.py): then
+// x is dy, and the results lie `step` apart in an image of YH x YW. top and left may be negative.
 // The same 22 ints, in this order, are conv_plan.SHAPE in Python.
 struct ConvShape {
     int N, H, W, C;                             // the input
@@ -40,33 +40,50 @@ DEVICE bool reads_bits(int finish) { return finish == FINISH_PLAIN || finish == 
 DEVICE int mask_words(int channels) { return (channels + 31) / 32; }
 
 // Number of positions (n, i, j) that are computed.
-DEVICE long long positions(const ConvShape& s) { return (long long)s.N * s.OH * s.OW; }
+DEVICE i64 positions(const ConvShape& s) { return (i64)s.N * s.OH * s.OW; }
 
 // One position, taken apart.
 struct Position {
     int n, i, j;
 };
 
-DEVICE Position position(const ConvShape& s, long long m) {
-    long long row = m / s.OW;
+DEVICE Position position(const ConvShape& s, i64 m) {
+    i64 row = m / s.OW;
     Position at;
     at.j = (int)(m - row * s.OW);
     at.n = (int)(row / s.OH);
-    at.i = (int)(row - (long long)at.n * s.OH);
+    at.i = (int)(row - (i64)at.n * s.OH);
     return at;
 }
 
-// Index of the output cell (without channel) that a position belongs to: times K for y, times mask_words(K) for the mask.
-DEVICE long long output_cell(const ConvShape& s, Position at) {
-    return ((long long)at.n * s.YH + s.first_h + (long long)at.i * s.step_h) * s.YW + s.first_w
-           + (long long)at.j * s.step_w;
+// Index of the output cell that a position belongs to, without channel: times K for y, times mask_words(K) for the mask.
+DEVICE i64 output_cell(const ConvShape& s, Position at) {
+    return ((i64)at.n * s.YH + s.first_h + (i64)at.i * s.step_h) * s.YW + s.first_w
+           + (i64)at.j * s.step_w;
 }
 
-// Where column `depth` of the implicit left matrix lies: tap (p, q) and channel c. C counts the channels that are stored.
+// A row of the implicit left matrix: the cell of x that tap (0, 0) reads (it may lie outside), and its place in memory.
+struct Row {
+    int h, v;
+    i64 start;
+};
+
+DEVICE Row row_of(const ConvShape& s, i64 m) {
+    const i64 last = positions(s) - 1;
+    const Position at = position(s, m < last ? m : last);
+    Row row;
+    row.h = at.i * s.stride_h - s.top;
+    row.v = at.j * s.stride_w - s.left;
+    row.start = (((i64)at.n * s.H + row.h) * s.W + row.v) * s.C;
+    return row;
+}
+
+// A column of it: tap (p, q) and channel c, as the distance from the cell that tap (0, 0) reads. C counts the channels
+// that are stored.
 struct Taps {
     int p, q, c;
     DEVICE void go_to(const ConvShape& s, int depth) {
-        int tap = depth / s.C;
+        const int tap = depth / s.C;
         c = depth - tap * s.C;
         p = tap / s.kw;
         q = tap - p * s.kw;
@@ -80,5 +97,18 @@ struct Taps {
                 ++p;
             }
         }
+    }
+    DEVICE int down(const ConvShape& s) const { return p * s.dilation_h; }
+    DEVICE int along(const ConvShape& s) const { return q * s.dilation_w; }
+    DEVICE i64 distance(const ConvShape& s) const { return ((i64)down(s) * s.W + along(s)) * s.C + c; }
+};
+
+// Which columns of it a block takes when `slices` blocks share a sum.
+struct Share {
+    int begin, end;
+    DEVICE Share(int all, int slice, int slices) {
+        const int each = (all + slices - 1) / slices;
+        begin = slice * each;
+        end = begin + each < all ? begin + each : all;
     }
 };

@@ -1,8 +1,9 @@
 """Convolution on the GPU: the three kernels of `reference`, for any stride, padding, dilation and groups.
 
 conv_plan.py turns each into dense contractions, choice.py picks their algorithm, conv_launch.py runs them.
-precision speaks of float32 arrays: "float32" may use Winograd's algorithm, "float32-direct" may not, "tf32" and "float16"
-use tensor cores with factors rounded to 10 bits and float32 sums. float16 arrays always go to the tensor cores.
+precision speaks of float32 arrays: "float32" may use Winograd's algorithm, "float32-direct" may not, "tf32" and
+"float16" use tensor cores with factors rounded to 10 bits and float32 sums, where the layer suits them (choice.py).
+float16 arrays are multiplied as they are, with float32 sums.
 """
 import numpy as np
 
@@ -11,7 +12,7 @@ from .choice import PRECISIONS, algorithm
 
 
 def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
-    """y[n,i,j,k] = b[k] + sum over p,q,c of x[n, i*sh + p*dh - top, j*sw + q*dw - left, c] * w[p,q,c,k]; b may be None."""
+    """y[n,i,j,k] = b[k] + sum over p,q,c of x[n, i*sh + p*dh - top, j*sw + q*dw - left, c] * w[p,q,c,k]; b or None."""
     x, w, b = launch.ready("conv2d_forward", x, w, b)
     part = conv_plan.forward(x.shape, w.shape, stride, pad, dilation, groups)
     y = launch.empty(x, (part.N, *part.result, part.K))

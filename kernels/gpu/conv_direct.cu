@@ -1,7 +1,7 @@
 // Direct convolution: every sum as it stands, for any geometry and any number of groups.
 //
 // One warp computes 32 neighbouring output channels of 4 positions. Its lanes read neighbouring weights (one
-// transaction of 128 bytes) and the same inputs (a broadcast), and each weight serves the 4 positions. No shared memory.
+// transaction of 128 bytes) and the same inputs (a broadcast), and each weight serves the 4 positions.
 // It is the kernel of grouped and depthwise layers, of few input channels, and the plainest statement of the others.
 #include "conv.cuh"
 
@@ -10,14 +10,14 @@ constexpr int DIRECT_WARPS = 8;
 
 template <typename T>
 DEVICE void conv_direct(const ConvShape& s, const T* x, const T* w, const typename Work<T>::type* bias, T* y,
-                                            const unsigned* mask, unsigned* bits, int finish) {
+                        const u32* mask, u32* bits, int finish) {
     typedef typename Work<T>::type Sum;
     const int Cg = s.C / s.groups, Kg = s.K / s.groups, words = mask_words(s.K);
     const int k = blockIdx.y * 32 + threadIdx.x;
     const bool in_range = k < s.K;
     const int group = in_range ? k / Kg : 0;
-    const long long first = ((long long)blockIdx.x * DIRECT_WARPS + threadIdx.y) * DIRECT_POSITIONS;
-    const long long last = positions(s);
+    const i64 first = ((i64)blockIdx.x * DIRECT_WARPS + threadIdx.y) * DIRECT_POSITIONS;
+    const i64 last = positions(s);
     Position at[DIRECT_POSITIONS];
     Sum sum[DIRECT_POSITIONS];
     #pragma unroll
@@ -33,11 +33,11 @@ DEVICE void conv_direct(const ConvShape& s, const T* x, const T* w, const typena
                 int row = at[r].i * s.stride_h + p * s.dilation_h - s.top;
                 int column = at[r].j * s.stride_w + q * s.dilation_w - s.left;
                 bool inside = row >= 0 && row < s.H && column >= 0 && column < s.W;
-                cell[r] = inside ? x + (((long long)at[r].n * s.H + row) * s.W + column) * s.C + group * Cg : nullptr;
+                cell[r] = inside ? x + (((i64)at[r].n * s.H + row) * s.W + column) * s.C + group * Cg : nullptr;
             }
-            const T* weight = w + ((long long)p * s.kw + q) * Cg * s.K + k;
+            const T* weight = w + ((i64)p * s.kw + q) * Cg * s.K + k;
             for (int c = 0; c < Cg; ++c) {
-                Sum factor = weight[(long long)c * s.K];
+                Sum factor = weight[(i64)c * s.K];
                 #pragma unroll
                 for (int r = 0; r < DIRECT_POSITIONS; ++r)
                     if (cell[r] != nullptr) sum[r] += Sum(cell[r][c]) * factor;
@@ -46,13 +46,13 @@ DEVICE void conv_direct(const ConvShape& s, const T* x, const T* w, const typena
     #pragma unroll
     for (int r = 0; r < DIRECT_POSITIONS; ++r) {        // the whole warp leaves together: r is the same for all lanes
         if (first + r >= last) break;
-        long long cell = output_cell(s, at[r]);
+        i64 cell = output_cell(s, at[r]);
         bool bit = false;
         if (reads_bits(finish)) bit = mask[cell * words + blockIdx.y] >> threadIdx.x & 1;
         Sum value = finished(sum[r], finish, bit);
         if (in_range) y[cell * s.K + k] = T(value);
         if (finish == FINISH_RELU_BITS) {
-            unsigned word = __ballot_sync(0xffffffffu, in_range && value > Sum(0));
+            u32 word = __ballot_sync(0xffffffffu, in_range && value > Sum(0));
             if (threadIdx.x == 0) bits[cell * words + blockIdx.y] = word;
         }
     }
@@ -60,7 +60,7 @@ DEVICE void conv_direct(const ConvShape& s, const T* x, const T* w, const typena
 
 #define CONV_DIRECT(T, suffix)                                                                                    \
     extern "C" __global__ void __launch_bounds__(256) conv_direct_##suffix(ConvShape s, const T* x, const T* w,       \
-            const Work<T>::type* bias, T* y, const unsigned* mask, unsigned* bits, int finish) {                      \
+            const Work<T>::type* bias, T* y, const u32* mask, u32* bits, int finish) {                      \
         conv_direct<T>(s, x, w, bias, y, mask, bits, finish);                                                         \
     }
 

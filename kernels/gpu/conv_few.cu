@@ -10,8 +10,8 @@ constexpr int FEW_POSITIONS = 4;        // per warp; conv_launch.py knows both n
 constexpr int FEW_WARPS = 8;
 
 template <typename T>
-DEVICE void conv_few(const ConvShape& s, const T* x, const T* w, const typename Work<T>::type* bias, T* y, const u32* mask,
-                     u32* bits, int finish) {
+DEVICE void conv_few(const ConvShape& s, const T* x, const T* w, const typename Work<T>::type* bias, T* y,
+                     const u32* mask, u32* bits, int finish) {
     typedef typename Work<T>::type Sum;
     const int lane = threadIdx.x;
     const i64 first = ((i64)blockIdx.x * FEW_WARPS + threadIdx.y) * FEW_POSITIONS, last = positions(s);

@@ -9,10 +9,53 @@
 // sums, which conv_finish (conv_finish.cu) adds in a fixed order.
 #include "conv.cuh"
 
+constexpr int THREADS = 256;
+
+// What a thread multiplied: RM rows in fours 64 apart, beginning at row, and CM columns likewise.
+template <typename T, int RM, int CM>
+DEVICE void write_results(const ConvShape& s, const T (&sum)[RM][CM], i64 row0, int column0, const T* bias, T* y,
+                          const u32* mask, u32* bits, int finish, T* partial) {
+    const int words = mask_words(s.K), lane = threadIdx.x % 8;
+    const i64 last = positions(s);
+    #pragma unroll
+    for (int i = 0; i < RM; ++i) {
+        const i64 m = row0 + i / 4 * 64 + i % 4;
+        const bool row_there = m < last;
+        const i64 cell = output_cell(s, position(s, row_there ? m : last - 1));
+        #pragma unroll
+        for (int quad = 0; quad < CM / 4; ++quad) {
+            const int k0 = column0 + quad * 64;
+            if (partial != nullptr) {
+                for (int j = 0; j < 4; ++j)
+                    if (row_there && k0 + j < s.K)
+                        partial[((i64)blockIdx.z * last + m) * s.K + k0 + j] = sum[i][quad * 4 + j];
+                continue;
+            }
+            // 8 lanes hold the 32 channels of a mask word, 4 channels each
+            u32 word = 0, found = 0;
+            if (reads_bits(finish) && row_there && k0 < s.K) word = mask[cell * words + k0 / 32] >> k0 % 32;
+            #pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                const int k = k0 + j;
+                if (row_there && k < s.K) {
+                    T value = sum[i][quad * 4 + j] + (bias != nullptr ? bias[k] : T(0));
+                    value = finished(value, finish, word >> j & 1);
+                    y[cell * s.K + k] = value;
+                    found |= (value > T(0) ? 1u : 0u) << j;
+                }
+            }
+            if (finish == FINISH_RELU_BITS) {
+                found <<= 4 * lane;
+                for (int other = 1; other < 8; other *= 2) found |= __shfl_xor_sync(0xffffffffu, found, other);
+                if (lane == 0 && row_there && k0 < s.K) bits[cell * words + k0 / 32] = found;
+            }
+        }
+    }
+}
+
 template <typename T, int ROWS, int COLUMNS, int DEPTH>
-DEVICE void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
-                                              const unsigned* mask, unsigned* bits, int finish, T* partial, int slices) {
-    constexpr int THREADS = 256;
+DEVICE void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, const u32* mask,
+                          u32* bits, int finish, T* partial, int slices) {
     constexpr int RM = ROWS / 16, CM = COLUMNS / 16;                // numbers per thread
     constexpr int LEFT = ROWS * DEPTH / THREADS, RIGHT = COLUMNS * DEPTH / THREADS;     // loads per thread
     constexpr int SLOT = ROWS + 4;          // rows of the transposed left slab are padded: columns are written 16 apart
@@ -20,39 +63,33 @@ DEVICE void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* b
     __align__(16) __shared__ T right[2][DEPTH][COLUMNS];
 
     const int t = threadIdx.x, tx = t % 16, ty = t / 16;
-    const long long row0 = (long long)blockIdx.x * ROWS, last = positions(s);
+    const i64 row0 = (i64)blockIdx.x * ROWS;
     const int column0 = blockIdx.y * COLUMNS;
-    const int depth = s.kh * s.kw * s.C;
-    const int share = (depth + slices - 1) / slices, begin = blockIdx.z * share;
-    const int end = begin + share < depth ? begin + share : depth;
+    const Share share(s.kh * s.kw * s.C, blockIdx.z, slices);
 
     // what this thread fetches: column `mine` of LEFT rows, and RIGHT numbers of the filters
     const int mine = t % DEPTH;
-    Position at[LEFT];
+    Row rows[LEFT];
     #pragma unroll
-    for (int r = 0; r < LEFT; ++r) {
-        long long m = row0 + t / DEPTH + r * (THREADS / DEPTH);
-        at[r] = position(s, m < last ? m : last - 1);
-        at[r].i = at[r].i * s.stride_h - s.top;
-        at[r].j = at[r].j * s.stride_w - s.left;
-    }
+    for (int r = 0; r < LEFT; ++r) rows[r] = row_of(s, row0 + t / DEPTH + r * (THREADS / DEPTH));
     Taps taps;
-    taps.go_to(s, begin + mine);
+    taps.go_to(s, share.begin + mine);
     T next_left[LEFT], next_right[RIGHT], sum[RM][CM] = {};
 
     auto fetch = [&](int base) {
-        const bool some = base + mine < end;
-        const int down = taps.p * s.dilation_h, along = taps.q * s.dilation_w;
+        const bool some = base + mine < share.end;
+        const int down = taps.down(s), along = taps.along(s);
+        const i64 distance = taps.distance(s);
         #pragma unroll
         for (int r = 0; r < LEFT; ++r) {
-            int h = at[r].i + down, v = at[r].j + along;
-            bool inside = some && h >= 0 && h < s.H && v >= 0 && v < s.W;
-            next_left[r] = inside ? x[(((long long)at[r].n * s.H + h) * s.W + v) * s.C + taps.c] : T(0);
+            const int h = rows[r].h + down, v = rows[r].v + along;
+            const bool inside = some && h >= 0 && h < s.H && v >= 0 && v < s.W;
+            next_left[r] = inside ? x[rows[r].start + distance] : T(0);
         }
         #pragma unroll
         for (int r = 0; r < RIGHT; ++r) {
-            int d = base + t / COLUMNS + r * (THREADS / COLUMNS), k = column0 + t % COLUMNS;
-            next_right[r] = d < end && k < s.K ? w[(long long)d * s.K + k] : T(0);
+            const int d = base + t / COLUMNS + r * (THREADS / COLUMNS), k = column0 + t % COLUMNS;
+            next_right[r] = d < share.end && k < s.K ? w[(i64)d * s.K + k] : T(0);
         }
         taps.advance(s, DEPTH);
     };
@@ -64,12 +101,13 @@ DEVICE void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* b
             right[buffer][t / COLUMNS + r * (THREADS / COLUMNS)][t % COLUMNS] = next_right[r];
     };
 
-    fetch(begin);
+    fetch(share.begin);
     store(0);
     __syncthreads();
     int buffer = 0;
-    for (int base = begin; base < end; base += DEPTH) {
-        if (base + DEPTH < end) fetch(base + DEPTH);
+    for (int base = share.begin; base < share.end; base += DEPTH) {
+        const bool more = base + DEPTH < share.end;
+        if (more) fetch(base + DEPTH);
         #pragma unroll
         for (int d = 0; d < DEPTH; ++d) {
             T a[RM], b[CM];
@@ -83,59 +121,18 @@ DEVICE void conv_implicit(const ConvShape& s, const T* x, const T* w, const T* b
                 for (int j = 0; j < CM; ++j) sum[i][j] += a[i] * b[j];
         }
         buffer ^= 1;
-        if (base + DEPTH < end) store(buffer);      // nobody reads this buffer: its readers passed the last barrier
+        if (more) store(buffer);        // nobody reads this buffer: its readers passed the last barrier
         __syncthreads();
     }
+    write_results<T, RM, CM>(s, sum, row0 + ty * 4, column0 + tx * 4, bias, y, mask, bits, finish, partial);
+}
 
-    const int words = mask_words(s.K);
-    #pragma unroll
-    for (int i = 0; i < RM; ++i) {
-        const long long m = row0 + i / 4 * 64 + ty * 4 + i % 4;
-        const bool row_there = m < last;
-        const Position where = position(s, row_there ? m : last - 1);
-        const long long cell = output_cell(s, where);
-        #pragma unroll
-        for (int quad = 0; quad < CM / 4; ++quad) {
-            const int k0 = column0 + quad * 64 + tx * 4;
-            if (partial != nullptr) {
-                for (int j = 0; j < 4; ++j)
-                    if (row_there && k0 + j < s.K)
-                        partial[((long long)blockIdx.z * last + m) * s.K + k0 + j] = sum[i][quad * 4 + j];
-                continue;
-            }
-            // 8 lanes hold the 32 channels of a mask word, 4 channels each
-            unsigned word = 0;
-            if (reads_bits(finish) && row_there && k0 < s.K) word = mask[cell * words + k0 / 32] >> k0 % 32;
-            unsigned found = 0;
-            #pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                const int k = k0 + j;
-                if (row_there && k < s.K) {
-                    T value = finished(sum[i][quad * 4 + j] + (bias != nullptr ? bias[k] : T(0)), finish, word >> j & 1);
-                    y[cell * s.K + k] = value;
-                    found |= (value > T(0) ? 1u : 0u) << j;
-                }
-            }
-            if (finish == FINISH_RELU_BITS) {
-                found <<= 4 * (tx % 8);
-                for (int other = 1; other < 8; other *= 2) found |= __shfl_xor_sync(0xffffffffu, found, other);
-                if (tx % 8 == 0 && row_there && k0 < s.K) bits[cell * words + k0 / 32] = found;
-            }
-        }
+#define CONV_IMPLICIT(name, T, TILE, DEPTH)                                                                       \
+    extern "C" __global__ void __launch_bounds__(256) name(ConvShape s, const T* x, const T* w, const T* bias, T* y,  \
+            const u32* mask, u32* bits, int finish, T* partial, int slices) {                               \
+        conv_implicit<T, TILE, TILE, DEPTH>(s, x, w, bias, y, mask, bits, finish, partial, slices);                   \
     }
-}
 
-extern "C" __global__ void __launch_bounds__(256) conv_implicit_128_f32(ConvShape s, const float* x, const float* w,
-        const float* bias, float* y, const unsigned* mask, unsigned* bits, int finish, float* partial, int slices) {
-    conv_implicit<float, 128, 128, 8>(s, x, w, bias, y, mask, bits, finish, partial, slices);
-}
-
-extern "C" __global__ void __launch_bounds__(256) conv_implicit_64_f32(ConvShape s, const float* x, const float* w,
-        const float* bias, float* y, const unsigned* mask, unsigned* bits, int finish, float* partial, int slices) {
-    conv_implicit<float, 64, 64, 16>(s, x, w, bias, y, mask, bits, finish, partial, slices);
-}
-
-extern "C" __global__ void __launch_bounds__(256) conv_implicit_64_f64(ConvShape s, const double* x, const double* w,
-        const double* bias, double* y, const unsigned* mask, unsigned* bits, int finish, double* partial, int slices) {
-    conv_implicit<double, 64, 64, 16>(s, x, w, bias, y, mask, bits, finish, partial, slices);
-}
+CONV_IMPLICIT(conv_implicit_128_f32, float, 128, 8)
+CONV_IMPLICIT(conv_implicit_64_f32, float, 64, 16)
+CONV_IMPLICIT(conv_implicit_64_f64, double, 64, 16)

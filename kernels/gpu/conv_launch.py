@@ -91,6 +91,9 @@ def contract(part, algorithm, x, w, bias, y, finish=NONE, mask=None, bits=None, 
         partial = launch.empty(x, (algorithm.slices, part.positions, part.K), work)
     if algorithm.name == "mma":
         x = fill_channels(x)
+        if x.nbytes >= _CHUNK << 31:
+            raise ValueError(f"conv2d: an input of {x.nbytes >> 30} GB is more than the tensor-core kernels address "
+                             "(32 GB); give smaller batches")
         kernel = f"conv_mma_{algorithm.tile}_{'tf32' if x.dtype == np.float32 else 'f16'}"
     else:
         kernel = f"conv_implicit_{algorithm.tile}{launch.suffix(x)}"

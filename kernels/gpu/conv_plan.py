@@ -55,8 +55,9 @@ class Contraction(NamedTuple):
 
     def struct(self, channels=None):
         """ConvShape as kernels take it, by value. channels: of x where it is padded."""
-        return np.array((self.N, self.H, self.W, channels or self.C, self.OH, self.OW, self.K, self.kh, self.kw, *self.stride,
-                         *self.origin, *self.dilation, self.groups, *self.result, *self.first, *self.step), SHAPE)[()]
+        return np.array((self.N, self.H, self.W, channels or self.C, self.OH, self.OW, self.K, self.kh, self.kw,
+                         *self.stride, *self.origin, *self.dilation, self.groups, *self.result, *self.first,
+                         *self.step), SHAPE)[()]
 
 
 def forward(x_shape, w_shape, stride, pad, dilation, groups):
@@ -64,24 +65,25 @@ def forward(x_shape, w_shape, stride, pad, dilation, groups):
     N, H, W, C = x_shape
     kh, kw, Cg, K = w_shape
     if Cg * groups != C or K % groups:
-        raise ValueError(f"conv2d: x {tuple(x_shape)} has {C} channels, w {tuple(w_shape)} wants {Cg} in each of {groups} "
-                         "group(s)")
+        raise ValueError(f"conv2d: x {tuple(x_shape)} has {C} channels, w {tuple(w_shape)} wants {Cg} in each of "
+                         f"{groups} group(s)")
     out = tuple(conv_output_size(size, k, s, before + after, d) for size, k, s, before, after, d in
                 zip((H, W), (kh, kw), stride, pad[::2], pad[1::2], dilation))
     if min(out) < 1:
         raise ValueError(f"conv2d: a filter of {kh} x {kw}, dilated by {tuple(dilation)}, does not fit into x "
                          f"{tuple(x_shape)} with pad {tuple(pad)}")
     _check_size(N * max(H * W, math.prod(out)))
-    return Contraction(N, H, W, C, *out, K, kh, kw, tuple(stride), (pad[0], pad[2]), tuple(dilation), groups, out, (0, 0),
-                       (1, 1), slice(0, kh), slice(0, kw))
+    return Contraction(N, H, W, C, *out, K, kh, kw, tuple(stride), (pad[0], pad[2]), tuple(dilation), groups, out,
+                       (0, 0), (1, 1), slice(0, kh), slice(0, kw))
 
 
 def backward_input(dy_shape, w_shape, x_shape, stride, pad, dilation, groups):
     """-> [Contraction], one for each class of input positions that meets the filter; and whether that is every one."""
     there = forward(x_shape, w_shape, stride, pad, dilation, groups)
-    if tuple(dy_shape) != (there.N, there.OH, there.OW, there.K):
-        raise ValueError(f"conv2d_backward_input: dy {tuple(dy_shape)} must be {(there.N, there.OH, there.OW, there.K)}, "
-                         f"the output of x {tuple(x_shape)} and w {tuple(w_shape)}")
+    y_shape = (there.N, there.OH, there.OW, there.K)
+    if tuple(dy_shape) != y_shape:
+        raise ValueError(f"conv2d_backward_input: dy {tuple(dy_shape)} must be {y_shape}, the output of x "
+                         f"{tuple(x_shape)} and w {tuple(w_shape)}")
     vertical = _classes(x_shape[1], w_shape[0], stride[0], pad[0], dilation[0])
     horizontal = _classes(x_shape[2], w_shape[1], stride[1], pad[2], dilation[1])
     complete = len(vertical) == min(stride[0], x_shape[1]) and len(horizontal) == min(stride[1], x_shape[2])
@@ -118,7 +120,8 @@ def _classes(size, k, stride, top, dilation):
 
 def _check_size(cells):
     if cells >= 1 << 31:
-        raise ValueError(f"conv2d: {cells} positions are more than the GPU kernels count (2^31 - 1); give smaller batches")
+        raise ValueError(f"conv2d: {cells} positions are more than the GPU kernels count (2^31 - 1); give smaller "
+                         "batches")
 
 
 # ------------------------------------------------------------------------------------------------------- filters

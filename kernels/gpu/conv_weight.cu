@@ -9,8 +9,7 @@ constexpr int WEIGHT_TILE = 64;
 constexpr int WEIGHT_DEPTH = 16;
 
 template <typename T>
-DEVICE void conv_weight(const ConvShape& s, const T* x, const T* dy,
-                                            typename Work<T>::type* partial, int slices) {
+DEVICE void conv_weight(const ConvShape& s, const T* x, const T* dy, typename Work<T>::type* partial, int slices) {
     typedef typename Work<T>::type Sum;
     __shared__ Sum left[WEIGHT_DEPTH][WEIGHT_TILE];
     __shared__ Sum right[WEIGHT_DEPTH][WEIGHT_TILE];
@@ -18,22 +17,22 @@ DEVICE void conv_weight(const ConvShape& s, const T* x, const T* dy,
     const int group = blockIdx.z / slices, slice = blockIdx.z % slices;
     const int row0 = blockIdx.x * WEIGHT_TILE, column0 = blockIdx.y * WEIGHT_TILE;
     const int t = threadIdx.x, tx = t % 16, ty = t / 16;
-    const long long all = positions(s), share = (all + slices - 1) / slices;
-    const long long begin = slice * share, end = begin + share < all ? begin + share : all;
+    const i64 all = positions(s), share = (all + slices - 1) / slices;
+    const i64 begin = slice * share, end = begin + share < all ? begin + share : all;
 
     // every thread loads one row of `left` and one column of `right`, of 4 positions each
     const int lane = t % WEIGHT_TILE, first = t / WEIGHT_TILE;
     const int row = row0 + lane, column = column0 + lane;
     const int tap = row / Cg, c = row - tap * Cg, p = tap / s.kw, q = tap - p * s.kw;
     Sum sum[4][4] = {};
-    for (long long base = begin; base < end; base += WEIGHT_DEPTH) {
+    for (i64 base = begin; base < end; base += WEIGHT_DEPTH) {
         for (int d = first; d < WEIGHT_DEPTH; d += 256 / WEIGHT_TILE) {
             Sum a = Sum(0), b = Sum(0);
             if (base + d < end) {
                 Position at = position(s, base + d);
                 int h = at.i * s.stride_h + p * s.dilation_h - s.top, v = at.j * s.stride_w + q * s.dilation_w - s.left;
                 if (row < depth && h >= 0 && h < s.H && v >= 0 && v < s.W)
-                    a = x[(((long long)at.n * s.H + h) * s.W + v) * s.C + group * Cg + c];
+                    a = x[(((i64)at.n * s.H + h) * s.W + v) * s.C + group * Cg + c];
                 if (column < Kg) b = dy[(base + d) * s.K + group * Kg + column];
             }
             left[d][lane] = a;
@@ -55,18 +54,18 @@ DEVICE void conv_weight(const ConvShape& s, const T* x, const T* dy,
         }
         __syncthreads();
     }
-    Sum* target = partial + (long long)slice * depth * s.K;
+    Sum* target = partial + (i64)slice * depth * s.K;
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) {
             int r = row0 + ty * 4 + i, k = column0 + tx * 4 + j;
-            if (r < depth && k < Kg) target[(long long)r * s.K + group * Kg + k] = sum[i][j];
+            if (r < depth && k < Kg) target[(i64)r * s.K + group * Kg + k] = sum[i][j];
         }
 }
 
 template <typename T>
-DEVICE void conv_weight_sum(const typename Work<T>::type* partial, T* dw, long long count, int slices) {
+DEVICE void conv_weight_sum(const typename Work<T>::type* partial, T* dw, i64 count, int slices) {
     typedef typename Work<T>::type Sum;
-    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     Sum total = Sum(0);
     for (int slice = 0; slice < slices; ++slice) total += partial[slice * count + i];
@@ -78,7 +77,7 @@ DEVICE void conv_weight_sum(const typename Work<T>::type* partial, T* dw, long l
             Work<T>::type* partial, int slices) {                                                                     \
         conv_weight<T>(s, x, dy, partial, slices);                                                                    \
     }                                                                                                                 \
-    extern "C" __global__ void conv_weight_sum_##suffix(const Work<T>::type* partial, T* dw, long long count,         \
+    extern "C" __global__ void conv_weight_sum_##suffix(const Work<T>::type* partial, T* dw, i64 count,         \
             int slices) {                                                                                             \
         conv_weight_sum<T>(partial, dw, count, slices);                                                               \
     }

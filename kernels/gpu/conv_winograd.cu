@@ -160,9 +160,9 @@ extern "C" __global__ void __launch_bounds__(256) winograd_output_f32(ConvShape 
 }
 
 // The same with ReLU and 2x2 max pooling: y (N, OH/2, OW/2, K); bits and cells (which may be null) say for each result
-// whether it is above 0, and which cell of its window it was: row * 2 + column, the first of equals (0 if all are <= 0).
-extern "C" __global__ void __launch_bounds__(256) winograd_output_pool_f32(ConvShape s, const float* m, const float* bias,
-        float* y, u32* bits, u8* cells, i64 first_tile, i64 tiles) {
+// whether it is above 0, and which cell of its window it was: row * 2 + column, the first of equals after the ReLU.
+extern "C" __global__ void __launch_bounds__(256) winograd_output_pool_f32(ConvShape s, const float* m,
+        const float* bias, float* y, u32* bits, u8* cells, i64 first_tile, i64 tiles) {
     const int k = blockIdx.y * 32 + threadIdx.x, words = mask_words(s.K);
     const i64 local = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     if (local >= tiles) return;

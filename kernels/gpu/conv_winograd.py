@@ -24,7 +24,8 @@ def batch(part, workspace=None):
     return max(1, min(tiles(part), min(workspace or WORKSPACE, WORKSPACE) // each))
 
 
-def convolve(part, x, u, bias, y, finish=NONE, mask=None, bits=None, cells=None, spread=None, pool=False, workspace=None):
+def convolve(part, x, u, bias, y, finish=NONE, mask=None, bits=None, cells=None, spread=None, pool=False,
+             workspace=None):
     """Fill y. u: the transformed filters (36, C, K).
 
     pool    ReLU and 2x2 max pooling as well: y is pooled, `bits` and `cells` are written (or None)

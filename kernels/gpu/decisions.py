@@ -55,7 +55,8 @@ def positive(bits, shape):
     """The bits as booleans of the given shape."""
     flags = launch.empty(bits, shape, np.uint8)
     if flags.size:
-        launch.run(_SOURCE, "unpack_bits", -(-flags.size // 256), 256, (bits, flags, *launch.i64(_places(flags), shape[3])))
+        launch.run(_SOURCE, "unpack_bits", -(-flags.size // 256), 256,
+                   (bits, flags, *launch.i64(_places(flags), shape[3])))
     return flags.astype(bool)
 
 

@@ -7,7 +7,7 @@ static inline u32 to_tf32(u32 bits) {
     return (finite ? bits + 0x1000u : bits) & ~0x1fffu;
 }
 
-// ------------------------------------------------------------------------------------------- copies that take their time
+// ----------------------------------------------------------------------------------- copies that take their time
 
 namespace copies {
 struct Copy {
@@ -35,7 +35,8 @@ static inline Thread& mine() {
 }  // namespace copies
 
 static inline void copy_async_16(void* shared, const void* global, bool inside) {
-    if ((uintptr_t)shared % 16 || (inside && (uintptr_t)global % 16)) shim::fail("copy_async_16: an address is not a multiple of 16");
+    if ((uintptr_t)shared % 16 || (inside && (uintptr_t)global % 16))
+        shim::fail("copy_async_16: an address is not a multiple of 16");
     copies::Thread& thread = copies::mine();
     thread.waiting.push_back({shared, global, inside, thread.groups});
 }

@@ -40,7 +40,9 @@ class ConvStage:
         w, bias = self._filters(self.part, self.how, "forward", False), self._bias()
         if self.pool and self.how.name == "winograd":
             y = launch.empty(x, self.y_shape)
-            kept = Kept(conv_launch.empty_bits(x, self.y_shape), launch.empty(x, self.y_shape, np.uint8)) if keep else Kept()
+            kept = Kept()
+            if keep:
+                kept = Kept(conv_launch.empty_bits(x, self.y_shape), launch.empty(x, self.y_shape, np.uint8))
             conv_winograd.convolve(self.part, x, w, bias, y, bits=kept.bits, cells=kept.cells, pool=True,
                                    workspace=workspace)
             return y, kept
