@@ -19,7 +19,8 @@ def edges(count=30, size=64, seed=0):
         y, x = np.mgrid[:size, :size] - random.randint(10, 50, 2)[:, None, None]
         angle = random.uniform(0, 2 * np.pi)
         side = (x * np.cos(angle) + y * np.sin(angle)) > 0
-        found.append(np.where(side[:, :, None], random.randint(0, 100, 3), random.randint(150, 256, 3)).astype(np.uint8))
+        dark, bright = random.randint(0, 100, 3), random.randint(150, 256, 3)
+        found.append(np.where(side[:, :, None], dark, bright).astype(np.uint8))
     return found
 
 
