@@ -17,6 +17,7 @@ import numpy as np
 from . import kernels
 from .batching import default_budget, parse_bytes, split
 from .chains import Chain, step_of
+from .kernels import cpu
 from .kernels.cpu import threads
 from .layer_ops import run_layer
 from .layers import Layer
@@ -71,7 +72,8 @@ class Incremental:
         boxes = np.asarray(boxes).reshape(-1, 4)
         first = self.names[0]
         where = {first: Boxes(boxes[:, :2], np.maximum(0, boxes[:, 2:] - boxes[:, :2]))}
-        cells = {first: list(contents)}         # of each layer: the new values of each picture's dirty box
+        # of each layer: the new values of each picture's dirty box
+        cells = {first: [np.ascontiguousarray(cells, self.clean.dtype) for cells in contents]}
         for i, name in enumerate(self.names):
             if name != first and name not in cells:
                 self._layer(name, where, cells)
@@ -179,14 +181,9 @@ class Incremental:
             before = [g[2] for g in geometry]
         else:
             before = [0, 0]
-        batch = self.xp.empty((len(members), *shape, values.shape[3]), values.dtype)
-        dirty, new = where[source], cells[source]
-        for row, (i, (top, left)) in enumerate(zip(members, start.tolist())):
-            y, x = top + before[0], left + before[1]
-            batch[row] = values[0, y:y + shape[0], x:x + shape[1]]
-            if new[i] is not None:
-                _paste(batch[row], new[i], dirty.start[i, 0] - top, dirty.start[i, 1] - left)
-        return batch
+        new = cells[source]
+        return cpu.cut_boxes(values, start + before, shape, [new[i] for i in members],
+                             where[source].start[members] - start)
 
     def _with_padding(self, name, source, geometry):
         """The clean values of `source` with all the padding that layer `name` reads around them."""

@@ -12,7 +12,20 @@ import numpy as np
 
 from .. import reference
 from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
-from . import batch_norm, blas, chain, compile_cache, convolution, linear, lrn, pooling, relu, resample, weight_gradient
+from . import (
+    batch_norm,
+    blas,
+    boxes,
+    chain,
+    compile_cache,
+    convolution,
+    linear,
+    lrn,
+    pooling,
+    relu,
+    resample,
+    weight_gradient,
+)
 from .blas import unpack_mask, unpack_switch  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
@@ -44,6 +57,7 @@ linear_forward = _either(linear.linear_forward)
 linear_backward_input = _either(linear.linear_backward_input)
 linear_backward_weight = _either(weight_gradient.linear_backward_weight)
 gram = _either(weight_gradient.gram)
+cut_boxes = _either(boxes.cut_boxes, boxes.plain)      # of incremental occlusion, which runs on CPUs alone
 max_pool_forward = _either(pooling.max_pool_forward)
 max_pool_backward = _either(pooling.max_pool_backward)
 avg_pool_forward = _either(pooling.avg_pool_forward)
