@@ -36,6 +36,13 @@ def _weighed(text):
     return (float(found[1]), found[2].strip()) if found else (1.0, text.strip())
 
 
+def the_class(net, what):
+    """The class that a list of goals consists of, if it is just one class that is to be raised; else None."""
+    weight, name = _weighed(str(what[0]))
+    alone = len(what) == 1 and weight > 0 and ":" not in name and not (name in net.table or name in net.aliases)
+    return name if alone else None
+
+
 def _goal(net, name, score, positions):
     if ":" in name:
         if "@" in name or positions == "centre":

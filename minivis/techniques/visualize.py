@@ -2,7 +2,7 @@
 from typing import Literal
 
 from ..errors import MinivisError
-from ..objectives import Score
+from ..objectives import Score, class_score
 from ..optimize import Run
 from ..options import Network
 from ..parameterize import parameterization as make_parameterization
@@ -11,7 +11,7 @@ from ..results import Synthesis
 from ..transforms import Views
 from .common import recipe
 from .presets import settings
-from .synthesis import ascent, follow, objective_of, optimizer_of, said_of, stacked, to_uint8
+from .synthesis import ascent, follow, objective_of, optimizer_of, said_of, stacked, the_class, to_uint8
 
 DEFAULT_SIDE = 224
 WAKE = 16           # steps in which silent units are woken: see synthesis.ascent
@@ -29,7 +29,7 @@ def visualize(net: Network, what: list[str], *,
               policy: Literal["constant", "progress", "progress01"] | None = None, progress: float | None = None,
               noise: float | None = None, l2: float | None = None, tv: float | None = None,
               decay: float | None = None, blur: float | None = None, blur_every: int | None = None,
-              clip_values: float | None = None, clip_contributions: float | None = None,
+              rivals: float | None = None, clip_values: float | None = None, clip_contributions: float | None = None,
               jitter: int | None = None, scale: float | None = None, angle: float | None = None,
               margin: int | None = None, diversity: float = 0.0, seed=0, monitor=None) -> Synthesis:
     """The picture that raises a class score, a unit, a channel, a layer, or a weighted sum of such goals the most.
@@ -62,6 +62,8 @@ def visualize(net: Network, what: list[str], *,
     noise       size of the first picture's noise: grey levels (pixels), or of coefficients (fourier)
     l2          penalty for the sum of squared grey levels from the mean colour
     tv          penalty for the squared differences of neighbours, in grey levels
+    rivals      of a class: penalty for -log P(class), which is the lead of other classes over it, and nothing once it
+                leads; without it a picture may please a similar class even more
     decay       share by which pixels shrink towards the mean colour in each step
     blur        standard deviation of a Gaussian blur, in pixels; 0 for none
     blur_every  steps from one blur to the next
@@ -75,16 +77,18 @@ def visualize(net: Network, what: list[str], *,
     """
     s = settings(preset, positions=positions, parameterization=parameterization, optimizer=optimizer, rate=rate,
                  momentum=momentum, normalize=normalize, policy=policy, progress=progress, noise=noise, l2=l2, tv=tv,
-                 decay=decay, blur=blur, blur_every=blur_every, clip_values=clip_values, steps=steps,
+                 decay=decay, blur=blur, blur_every=blur_every, rivals=rivals, clip_values=clip_values, steps=steps,
                  clip_contributions=clip_contributions, jitter=jitter, scale=scale, angle=angle, margin=margin)
-    goal = objective_of(net, [what] if isinstance(what, str | int) else what, score, s["positions"])
+    what = [what] if isinstance(what, str | int) else what
+    goal = objective_of(net, what, score, s["positions"])
     side = (size, size) if size else net.input_size or (DEFAULT_SIDE, DEFAULT_SIDE)
     if count < 1 or min(side) < 1:
         raise MinivisError(f"visualize: count {count} and size {side} must be at least 1")
     p = make_parameterization(s["parameterization"], net, [n + 2 * s["margin"] for n in side], count,
                               generator=generator)
     views = Views(s["margin"], s["jitter"], s["scale"], s["angle"], s["wrap"])
-    evaluate = ascent(net, -goal if negative else goal, p, views, seed, _penalties(s, goal, diversity), WAKE)
+    penalties = _penalties(s, goal, diversity) + _against_rivals(net, s, what, score, negative)
+    evaluate = ascent(net, -goal if negative else goal, p, views, seed, penalties, WAKE)
     random = bool(s["jitter"] or s["scale"] or s["angle"])
     optimiser = optimizer_of(s["optimizer"], s["rate"], s["momentum"], s["normalize"], s["policy"], s["progress"],
                              fresh=random)
@@ -117,6 +121,15 @@ def _penalties(s, goal, diversity):
     if diversity:
         found.append(("alike", diversity, lambda levels, values: prior.diversity(values[goal.layers[0]])))
     return found
+
+
+def _against_rivals(net, s, what, score, negative):
+    """The penalty on other classes, for a picture of one class that climbs its logit."""
+    name = the_class(net, what)
+    if not s["rivals"] or name is None or score != "logit" or negative:
+        return []
+    against = -class_score(net, name, "logprob")
+    return [("rivals", s["rivals"], lambda levels, values: against(values))]
 
 
 def _after(s, p):

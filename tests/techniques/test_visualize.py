@@ -5,7 +5,7 @@ import pytest
 from minivis.errors import MinivisError
 from minivis.monitor import SilentMonitor, StateFile, Stop
 from minivis.techniques.presets import PRESETS
-from minivis.techniques.synthesis import last_relu, objective_of, redirected
+from minivis.techniques.synthesis import last_relu, objective_of, redirected, the_class
 from minivis.techniques.visualize import visualize
 from minivis.tensor import Tensor
 
@@ -45,6 +45,24 @@ def test_negative_goes_down_and_weights_make_a_direction(conv_net):
     values = net(x, layers=goal.layers)
     a = values["conv1"].data.mean(axis=(1, 2))
     assert np.allclose(goal(values).data, 2 * a[:, 1] - 0.5 * a[:, 3] + values["scores"].data[:, 0])
+
+
+def test_rivals_keep_the_class_in_front_of_a_stronger_one(linear_net):
+    """The bird's weights are the dog's and more: a picture that only climbs the dog is a bird even more."""
+    net = linear_net()[0]
+    flat = net.weights["scores/weight"].data.copy()
+    extra = np.where(np.arange(len(flat)) < 60, 3 * np.abs(flat[:, 2]), 0) * np.sign(flat[:, 1])
+    flat[:, 2] = flat[:, 1] + extra
+    net = net.with_weights({"scores/weight": flat})
+    lead = {}
+    for rivals in (0.0, 1.0):
+        r = visualize(net, ["dog"], preset="simonyan", rate=100.0, noise=5.0, steps=40, rivals=rivals)
+        scores = net(net.preprocess(r.pictures[0]))["scores"].data[0]
+        lead[rivals] = scores[1] - scores[2]
+        assert ("rivals" in r.history) == bool(rivals)
+    assert lead[0.0] < 0 < lead[1.0]
+    assert the_class(net, ["2*dog"]) == "dog" and the_class(net, ["dog", "cat"]) is None
+    assert the_class(net, ["-1*dog"]) is None and the_class(net, ["scores:1"]) is None
 
 
 def test_a_silent_unit_wakes_up(conv_net):
