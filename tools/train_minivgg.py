@@ -5,6 +5,8 @@
 
 The state after every few minutes lies beside the output (`.state.h5`); a killed run goes on from there with the same
 bits. `--phases 4x32/0.1,5x48,3x64` are epochs x size, and the share of crops that are not resized (see Augment).
+Behind a semicolon another cycle of the learning rate follows, `;HEIGHT:PHASES`: a finished training is continued by
+naming what it was and what comes next.
 """
 import argparse
 import datetime
@@ -59,6 +61,16 @@ def untrained(labels, seed, device):
     return net
 
 
+def plan(text):
+    """([[Phase, ...] of each cycle], [height of each]) of "PHASES;HEIGHT:PHASES;..."."""
+    heights, cycles = [], []
+    for part in text.split(";"):
+        height, _, phases = part.rpartition(":")
+        heights.append(float(height or 1))
+        cycles.append([phase(one) for one in phases.split(",")])
+    return cycles, heights
+
+
 def phase(text):
     """A Phase from "EPOCHSxSIZE/SHARP"."""
     from minivis.training import Phase
@@ -67,18 +79,31 @@ def phase(text):
     return Phase(float(epochs), int(size), {"sharp": float(sharp)} if sharp else {})
 
 
+def continued(path, recipe):
+    """The StateFile of a training; one whose recipe says less in --phases only, but the same as far as it goes, is
+    taken over."""
+    from minivis.monitor import StateFile, read_state, write_state
+    if path.exists():
+        state, before = read_state(path)
+        same = {**before, "phases": recipe["phases"]} == recipe
+        if same and before["phases"] != recipe["phases"] and recipe["phases"].startswith(before["phases"] + ";"):
+            write_state(path, state, recipe)
+    return StateFile(path, recipe, every=180)
+
+
 def train(args, data, held_out):
     import numpy as np
     from tqdm import tqdm
 
     from minivis import training
-    from minivis.monitor import StateFile
-    phases = [phase(text) for text in args.phases.split(",")]
+    phases, heights = plan(args.phases)
     elsewhere = ("data", "output", "eval", "device", "curve", "stop_after")
     recipe = {key: value for key, value in vars(args).items() if key not in elsewhere}
-    state = StateFile(Path(args.output).with_suffix(".state.h5"), recipe, every=180)
+    state = continued(Path(args.output).with_suffix(".state.h5"), recipe)
     net = untrained(data.labels, args.seed, args.device)
-    trainer = training.Trainer(net, data, phases, training.SGD(0.9, args.weight_decay), args.rate, batch=args.batch,
+    lengths = [sum(round(phase.epochs * (len(data) // args.batch)) for phase in cycle) for cycle in phases]
+    trainer = training.Trainer(net, data, sum(phases, []), training.SGD(0.9, args.weight_decay), args.rate,
+                               schedule=training.cycles(list(zip(lengths, heights))), batch=args.batch,
                                smoothing=args.smoothing, seed=args.seed, start=state.load(),
                                augment={"scale": (args.scale, 1.0)})
     some = training.Pictures(held_out.pictures[::5], held_out.classes[::5], held_out.labels)

@@ -5,5 +5,5 @@ from .data import Pictures, tiny_imagenet  # noqa: F401
 from .evaluate import accuracy  # noqa: F401
 from .fold import folded  # noqa: F401
 from .optimisers import SGD, AdamW  # noqa: F401
-from .schedules import constant, cosine, one_cycle  # noqa: F401
+from .schedules import constant, cosine, cycles, one_cycle  # noqa: F401
 from .trainer import Phase, Trainer  # noqa: F401

@@ -34,6 +34,22 @@ def one_cycle(step, steps, warm_up=0.25, first=0.04, last=1e-4):
     return cosine(step - rising, steps - rising, 0.0, last)
 
 
+def cycles(parts, schedule=one_cycle):
+    """A schedule that begins anew: parts [(steps, height)], each `schedule` over its own steps, times its height.
+
+    What comes first does not depend on what is appended, so a finished training can be continued by a longer recipe.
+    """
+    def schedule_of(step, steps):
+        if steps != sum(length for length, _ in parts):
+            raise MinivisError(f"schedule: its cycles have {sum(n for n, _ in parts)} steps, the training {steps}")
+        for length, height in parts:
+            if step < length:
+                return height * schedule(step, length)
+            step -= length
+        raise MinivisError(f"schedule: there is no step {step + steps} of {steps}")
+    return schedule_of
+
+
 def _check(step, steps, warm_up):
     if not 0 <= step < steps:
         raise MinivisError(f"schedule: step {step} must be at least 0 and below the number of steps, {steps}")

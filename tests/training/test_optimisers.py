@@ -4,7 +4,7 @@ import pytest
 
 from minivis.errors import MinivisError
 from minivis.tensor import Tensor
-from minivis.training import SGD, AdamW, constant, cosine, one_cycle
+from minivis.training import SGD, AdamW, constant, cosine, cycles, one_cycle
 
 
 def run(optimiser, gradients, rate=0.1, start=1.0, name="conv/weight"):
@@ -62,6 +62,14 @@ def test_schedules_rise_to_one_and_fall():
     rates = [cosine(i, 101, warm_up=0, last=0.2) for i in range(101)]
     assert rates[0] == 1 and rates[50] == pytest.approx(0.6) and rates[100] == pytest.approx(0.2)
     assert [cosine(i, 10, warm_up=0.2) for i in range(3)] == pytest.approx([1 / 3, 2 / 3, 1])
+
+
+def test_cycles_repeat_a_schedule_and_what_is_appended_changes_nothing_before_it():
+    short, long = cycles([(20, 1.0)]), cycles([(20, 1.0), (10, 0.5)])
+    assert [short(i, 20) for i in range(20)] == [long(i, 30) for i in range(20)] == [one_cycle(i, 20) for i in range(20)]
+    assert [long(20 + i, 30) for i in range(10)] == [0.5 * one_cycle(i, 10) for i in range(10)]
+    with pytest.raises(MinivisError, match="30"):
+        long(0, 40)
 
 
 def test_nonsense_is_one_clear_error():
