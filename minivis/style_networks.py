@@ -100,6 +100,23 @@ def blended(net, shares):
                    preprocessing=net.preprocessing, meta=net.meta, precision=net.precision, name=net.name)
 
 
+def grown_from(old, net):
+    """`net` with the weights of a network that has learnt other styles: each of its styles begins as old's first."""
+    weights = {}
+    for name, shape in net.weights.shapes.items():
+        if name not in old.weights:
+            raise MinivisError(f"network {old.name} has no weights {name}: it is of another form; begin with one "
+                               "of the same blocks")
+        array = old.weights[name].data
+        if array.ndim == 2:
+            array = array[0]
+        if array.shape != shape[-array.ndim:]:
+            raise MinivisError(f"network {old.name}: {name} is {array.shape}, and {shape} is wanted; begin with a "
+                               "network of the same width")
+        weights[name] = np.array(kernels.xp(array).broadcast_to(array, shape))
+    return net.with_weights(weights)
+
+
 # ---------------------------------------------------------------------------------------------------- arbitrary style
 
 def adain_layers(encoder, layer):

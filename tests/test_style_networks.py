@@ -12,6 +12,7 @@ from minivis.style_networks import (
     adain_network,
     blended,
     encoded_layer,
+    grown_from,
     in_style_of,
     statistics,
     style_names,
@@ -111,6 +112,19 @@ def test_strength_zero_gives_the_contents_own_statistics_and_blends_are_linear(e
     for part in ("scale", "shift"):
         a, b = (one.weights[f"adain/{part}"].data for one in alone)
         assert np.abs(a - b).max() > 0 and np.allclose(mixed.weights[f"adain/{part}"].data, 0.25 * a + 0.75 * b)
+
+
+def test_a_network_grows_from_one_with_other_styles(picture):
+    old = many(2)
+    x = old.preprocess(picture)
+    for styles in (1, 3):
+        new = grown_from(old, style_network(transformer(3, 1, styles), seed=5))
+        made = [blended(new, np.eye(styles)[s])(x)["picture"].data for s in range(styles)]
+        assert all(np.array_equal(m, old(x)["picture"].data) for m in made)
+    with pytest.raises(MinivisError, match="of the same width"):
+        grown_from(old, style_network(transformer(4, 1)))
+    with pytest.raises(MinivisError, match="of the same blocks"):
+        grown_from(old, style_network(transformer(3, 2)))
 
 
 def test_a_layer_without_positions_has_no_decoder(encoder):

@@ -12,7 +12,7 @@ from ..monitor import SilentMonitor, StateFile, Stop, stops_on_interrupt
 from ..options import File, Folder, Layer, Network, Picture, StylePicture
 from ..provenance import make_recipe
 from ..results.report import Report
-from ..style_networks import adain_network, style_network, transformer
+from ..style_networks import adain_network, grown_from, style_network, transformer
 from ..techniques.matching import default_layers, named
 from ..techniques.stylize import stylize
 from ..training.style import AnyStyle, Crops, LearntStyles, Perceptual, StyleTrainer
@@ -26,8 +26,8 @@ def train_style(net: Network, styles: list[StylePicture] | None = None, *, data:
                 blocks: int = 3, rate: float = 2e-3, content_weight: float = WEIGHTS["content"],
                 style_weight: float = WEIGHTS["style"], tv_weight: float = WEIGHTS["tv"],
                 content_layers: dict[Layer, float] | None = None, style_layers: dict[Layer, float] | None = None,
-                encoder_layer: Layer | None = None, preview: Picture | None = None, every: int = 200,
-                resume: bool = False, seed=0, monitor=None) -> Report:
+                encoder_layer: Layer | None = None, begin: Network | None = None,
+                preview: Picture | None = None, every: int = 200, resume: bool = False, seed=0, monitor=None) -> Report:
     """Train a network for `minivis stylize`: it learns to redraw any picture in the style of the ones given.
 
     One style: Johnson, Alahi, Fei-Fei 2016, arXiv:1603.08155. Several styles in one network, to be mixed: Dumoulin,
@@ -53,6 +53,7 @@ def train_style(net: Network, styles: list[StylePicture] | None = None, *, data:
     content_layers  where contents are compared, with weights
     style_layers    where styles are compared, with weights
     encoder_layer   of --any-style: up to where pictures are encoded; none means the content layer
+    begin           a style network of the same width and blocks to begin with: a new style is learnt much faster so
     preview         a picture to redraw as the network learns, into OUT.preview.jpg
     every           steps between two previews
     resume          go on from OUT.resume.h5, which an interrupted run leaves behind
@@ -63,7 +64,7 @@ def train_style(net: Network, styles: list[StylePicture] | None = None, *, data:
                 "steps": steps, "batch": batch, "size": size, "style_size": style_size, "width": width,
                 "blocks": blocks, "rate": rate, "content_weight": content_weight, "style_weight": style_weight,
                 "tv_weight": tv_weight, "content_layers": content_layers, "style_layers": style_layers,
-                "encoder_layer": encoder_layer}
+                "encoder_layer": encoder_layer, "begin": None if begin is None else begin.weights_hash()}
     recipe = make_recipe("train_style", settings, net, seed, net.precision, net.device)
     monitor.state_file, monitor.resume = StateFile(out.with_name(f"{out.stem}.resume.h5"), recipe), resume
     defaults = default_layers(net)
@@ -74,9 +75,9 @@ def train_style(net: Network, styles: list[StylePicture] | None = None, *, data:
         encoder = adain_network(net, encoder_layer or next(iter(contents)), seed)
         task = AnyStyle(encoder, crops, Crops(style_data, size, seed), perceptual, batch)
     else:
-        untrained = style_network(transformer(width, blocks, len(styles)), seed, [["", n] for n in names or []] or None)
+        fresh = style_network(transformer(width, blocks, len(styles)), seed, [["", n] for n in names or []] or None)
         looked_at = [p if style_size is None else net.see(p, style_size, "longest").picture for p in styles]
-        task = LearntStyles(untrained, looked_at, crops, perceptual, batch)
+        task = LearntStyles(fresh if begin is None else grown_from(begin, fresh), looked_at, crops, perceptual, batch)
     trainer = StyleTrainer(task, steps, rate, start=monitor.load())
     begun, first = time.perf_counter(), trainer.done
     finished = _run(trainer, monitor, out, preview, every)
