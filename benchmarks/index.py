@@ -6,10 +6,13 @@ The job: read JPEG files, resize and crop them as the network wants, run the net
 strongest activations of every channel with picture and position, and for one layer the mean over places of every
 picture; write it all to a file. The pictures are crops of 500 x 375 out of scikit-learn's two photographs. The rival
 is a DataLoader (torch-N: with N worker processes) and channels_last; each engine runs in processes of its own, in
-turn, warmed up by a batch. Its answers are compared with ours: the features, and the pictures found strongest.
+turn, warmed up by a batch. Its answers are compared with ours: the features, and the pictures found strongest. Beside
+pictures per second stands the processor time of a picture, all threads and workers together, which a busy machine
+disturbs less.
 """
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -53,16 +56,30 @@ def our_network(name):
 
 
 def ours(a, layers, features):
-    """(seconds, features, pictures found strongest)"""
+    """(seconds, processor seconds, features, pictures found strongest)"""
     from minivis.indexing import build, extract, open_index
     net, out = our_network(a.network), Path(a.folder) / "index.h5"
     how = {"keep": KEEP, "pixels": SMALL}
     extract(net, Path(a.folder) / "warm", [features], layers, **how)
-    before = time.perf_counter()
+    watch = Watch()
     build(net, Path(a.folder) / "pictures", out, layers, [features], **how)
-    seconds = time.perf_counter() - before
+    times = watch.read()
     index = open_index(out)
-    return seconds, index.features(features), {layer: active(*index.top(layer)[:2]) for layer in layers}
+    return *times, index.features(features), {layer: active(*index.top(layer)[:2]) for layer in layers}
+
+
+class Watch:
+    """Seconds, and processor seconds of this process and of its children that have ended, since it was made."""
+
+    def __init__(self):
+        self.begin = self._now()
+
+    def read(self):
+        return tuple(now - then for now, then in zip(self._now(), self.begin))
+
+    @staticmethod
+    def _now():
+        return time.perf_counter(), sum(os.times()[:4])
 
 
 def active(values, pictures):
@@ -94,7 +111,7 @@ class Files:
 
 
 def rival(a, layers, features):
-    """(seconds, features, pictures found strongest) with as many DataLoader workers as the engine's name says."""
+    """Like `ours`, with as many DataLoader workers as the engine's name says."""
     import torch
 
     from .engines import torch_engine
@@ -103,12 +120,12 @@ def rival(a, layers, features):
     workers = int(a.only.partition("-")[2] or 0)
     with torch.inference_mode():
         run_rival(net, Path(a.folder) / "warm", workers, layers, features)
-        before = time.perf_counter()
+        watch = Watch()
         means, small, tops = run_rival(net, Path(a.folder) / "pictures", workers, layers, features)
         np.savez(Path(a.folder) / "rival.npz", features=means, small=small,
                  **{f"{name}/{part}": t.numpy() for name, top in tops.items() for part, t in zip("vpi", top)})
-        seconds = time.perf_counter() - before
-    return seconds, means, {name: active(top[0].numpy(), top[1].numpy()) for name, top in tops.items()}
+        times = watch.read()
+    return *times, means, {name: active(top[0].numpy(), top[1].numpy()) for name, top in tops.items()}
 
 
 def run_rival(net, folder, workers, layers, features):
@@ -156,9 +173,9 @@ def stronger(top, a, first):
 def one(a):
     """What a process of its own does: time one engine, write its answers."""
     layers, features = job(a.network)
-    seconds, means, tops = (ours if a.only == "ours" else rival)(a, layers, features)
+    seconds, busy, means, tops = (ours if a.only == "ours" else rival)(a, layers, features)
     np.savez(Path(a.folder) / f"{a.only}.npz", features=means, **tops)
-    print(json.dumps({"seconds": seconds}))
+    print(json.dumps({"seconds": seconds, "busy": busy}))
 
 
 def main():
@@ -176,18 +193,22 @@ def main():
             write_pictures(Path(folder) / name, count)
         networks.write(folder, *networks.material(a.network))
         rates = {engine: [] for engine in a.engines.split(",")}
+        busy = {engine: [] for engine in rates}
         for _ in range(a.rounds):
             for engine, rate in rates.items():
                 done = subprocess.run([sys.executable, "-m", "benchmarks.index", *sys.argv[1:], "--only", engine,
                                        "--folder", folder], check=True, stdout=subprocess.PIPE, text=True)
-                rate.append(a.count / json.loads(done.stdout)["seconds"])
-        report(rates, Path(folder))
+                found = json.loads(done.stdout)
+                rate.append(a.count / found["seconds"])
+                busy[engine].append(1000 * found["busy"] / a.count)
+        report(rates, busy, Path(folder))
 
 
-def report(rates, folder):
+def report(rates, busy, folder):
     middle = {engine: statistics.median(rate) for engine, rate in rates.items()}
     for engine, rate in rates.items():
-        print(f"{engine:10} {middle[engine]:7.1f} pictures/s  (rounds: {', '.join(f'{r:.1f}' for r in rate)})"
+        print(f"{engine:10} {middle[engine]:7.1f} pictures/s, {statistics.median(busy[engine]):7.1f} ms of processor "
+              f"time a picture  (rounds: {', '.join(f'{r:.1f}' for r in rate)})"
               + (f"  ours / {engine}: {middle['ours'] / middle[engine]:.2f}" if "ours" in rates and engine != "ours"
                  else ""))
     other = next((engine for engine in rates if engine != "ours"), None)
