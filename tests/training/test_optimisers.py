@@ -66,7 +66,8 @@ def test_schedules_rise_to_one_and_fall():
 
 def test_cycles_repeat_a_schedule_and_what_is_appended_changes_nothing_before_it():
     short, long = cycles([(20, 1.0)]), cycles([(20, 1.0), (10, 0.5)])
-    assert [short(i, 20) for i in range(20)] == [long(i, 30) for i in range(20)] == [one_cycle(i, 20) for i in range(20)]
+    whole = [one_cycle(i, 20) for i in range(20)]
+    assert [short(i, 20) for i in range(20)] == [long(i, 30) for i in range(20)] == whole
     assert [long(20 + i, 30) for i in range(10)] == [0.5 * one_cycle(i, 10) for i in range(10)]
     with pytest.raises(MinivisError, match="30"):
         long(0, 40)
