@@ -9,7 +9,7 @@ from ..film import open_film, writer
 from ..monitor import SilentMonitor, Stop, stops_on_interrupt
 from ..options import File, Network, StylePicture
 from ..results.report import Report
-from ..techniques.stylize import mixed, painter_of, redrawn
+from ..techniques.stylize import mixed, network_for, painter_of, redrawn
 from ..techniques.synthesis import to_uint8
 
 UNCHANGED = 6.0     # grey levels: noise of a camera; a pixel that changed by less counts as still
@@ -62,6 +62,9 @@ def stylize_film(net: Network, clip: File, *, out: File, size: int | None = None
     H, W = shown.shape[:2]
     return Report({"pictures": [done], "width": [W], "height": [H], "pictures a second": [round(done / seconds, 2)]},
                   f"{out}: the style of {net.name}", ["stopped before the end"] if stopped else [])
+
+
+stylize_film.network_for = network_for
 
 
 class Steadier:

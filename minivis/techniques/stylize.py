@@ -7,6 +7,7 @@ from .. import ops
 from ..batching import default_budget, parse_bytes
 from ..colours import with_colours_of
 from ..errors import MinivisError
+from ..loading import DEFAULT, embedded_names
 from ..options import Network, Picture, StylePicture
 from ..parameterize import to_device
 from ..results import Synthesis
@@ -51,6 +52,14 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
                      numbers={"size": list(shown.shape[:2])},
                      recipe=recipe(stylize, net, picture=picture, size=size, strength=strength, style=style,
                                    styles=styles, blend=blend, style_size=style_size, colours=colours, units=units))
+
+
+def network_for(arguments=None):
+    """The network for a command line that names none: the first style network that comes with minivis, if one does."""
+    return next((name for name in embedded_names() if name.startswith("style_")), DEFAULT)
+
+
+stylize.network_for = network_for
 
 
 def painter_of(net, style=None, styles=None, blend=None, style_size=512, content=None, strength=1.0):

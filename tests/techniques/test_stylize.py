@@ -1,4 +1,6 @@
 """Feed-forward style networks: any picture size, the network's own picture where its strides allow, mixtures."""
+import importlib
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,12 @@ def test_a_network_that_others_trained(data_folder):
     for size in (64, 65, 97):
         result = stylize(net, given, size=size)
         assert result.pictures.shape == (1, round(size * 0.75), size, 3) and result.pictures.std() > 20
+
+
+def test_without_a_network_it_is_the_style_network_that_ships(monkeypatch):
+    module = importlib.import_module("minivis.techniques.stylize")
+    assert stylize.network_for() in module.embedded_names() or stylize.network_for() == module.DEFAULT
+    monkeypatch.setattr(module, "embedded_names", lambda: ["digits", "minivgg", "style_a", "style_b"])
+    assert module.network_for() == "style_a"
+    monkeypatch.setattr(module, "embedded_names", lambda: ["minivgg"])
+    assert module.network_for() == "minivgg"
