@@ -4,7 +4,7 @@ Decorators: `kernel` for what Python calls, `helper` and `inlined` for what kern
 LLVM IR by itself. None of them does anything when a module is imported. The first call of a kernel looks for its
 machine code on disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables
 takes half a second, so a process whose kernels are all on disk never does. Only when code is missing is Numba
-imported and the kernel compiled.
+imported and the kernel compiled; compile_ahead.py spreads that over the cores.
 
 Numba's own cache looks at the one file a function stands in. Our kernels are assembled from several files, so it would
 go on running old code after an edit elsewhere. Here the cache is a folder named after everything the machine code
@@ -22,11 +22,15 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
+
+from . import compile_ahead
+from .threads import cores_available
 
 _KEEP = 4    # folders of other versions that may stay: two checkouts, or two virtual environments, at the same time
 
@@ -150,6 +154,7 @@ class Kernel:
     def __init__(self, function):
         self.function, self.address, self._call = function, None, None
         self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"     # of its file on disk
         _kernels.append(self)
 
     def __call__(self, descriptor, scratch, first, last):
@@ -166,13 +171,23 @@ class Kernel:
         """Find or make the machine code."""
         with _lock:
             if self._call is None:
-                name = f"{self.function.__module__.rpartition('.')[2]}.{self.function.__name__}"
-                symbol, code = _read(name) or _write(name, *_compile_or_say_why_not(name, self.function))
+                symbol, code = _read(self.name) or self._make()
                 self._engine = _link(code)    # owns the memory the code lies in
                 self.address = self._engine.get_function_address(symbol)
                 arguments = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3
                 self._call = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(self.address)    # lets go of the GIL
         return self._call
+
+    def _make(self):
+        """Compile it, or wait for another process that is about to. -> (symbol, object code)"""
+        usual = [each.name for each in _kernels if each.name in compile_ahead.USUAL]
+        compile_ahead.start(_FOLDER, cores_available(), sorted(usual, key=compile_ahead.USUAL.index))
+        while True:
+            with compile_ahead.Claim(_FOLDER, self.name) as claim:
+                found = _read(self.name)
+                if found or claim.mine:
+                    return found or _write(self.name, *_compile_or_say_why_not(self.name, self.function))
+            time.sleep(0.01)
 
 
 def kernel(function):
@@ -188,9 +203,21 @@ def kernel(function):
 
 def load_all():
     """Load, or compile and keep, every kernel of the modules imported so far. -> how many there are."""
+    missing = [each.name for each in _kernels if _read(each.name) is None]
+    compile_ahead.start(_FOLDER, cores_available(), sorted(missing, key=lambda name: name not in compile_ahead.USUAL))
+    for name in reversed(missing):      # what a helper comes to last
+        compile_if_free(name)
     for each in list(_kernels):
         each.load()
     return len(_kernels)
+
+
+def compile_if_free(name):
+    """Compile the kernel of this name and keep it on disk, unless that is done or another process is at it."""
+    with _lock, compile_ahead.Claim(_FOLDER, name) as claim:
+        if claim.mine and _read(name) is None:
+            function = next(each.function for each in _kernels if each.name == name)
+            _write(name, *_compile_or_say_why_not(name, function))
 
 
 # ------------------------------------------------------------------------------------------- compiling, loading

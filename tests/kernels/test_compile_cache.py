@@ -1,5 +1,6 @@
 """Kernels on disk: a second process needs no Numba, an edit is seen, damage is mended, nothing grows without end."""
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minivis.kernels.cpu import compile_cache
+from minivis.kernels.cpu import compile_ahead, compile_cache
 
 PACKAGE = Path(compile_cache.__file__).parent
 SCRIPT = """
@@ -33,8 +34,9 @@ def work(d, scratch, first, last):
 def package(tmp_path):
     """A copy of the cache's file with one small kernel beside it, in a process of its own."""
     (tmp_path / "cpu_copy").mkdir()
-    (tmp_path / "cpu_copy" / "__init__.py").write_text("")
-    shutil.copy(PACKAGE / "compile_cache.py", tmp_path / "cpu_copy")
+    (tmp_path / "cpu_copy" / "__init__.py").write_text("from . import sample")
+    for name in ("compile_cache.py", "compile_ahead.py", "threads.py", "buffers.py"):
+        shutil.copy(PACKAGE / name, tmp_path / "cpu_copy")
     (tmp_path / "cpu_copy" / "sample.py").write_text(SAMPLE.replace("FACTOR", "2"))
     return tmp_path
 
@@ -51,6 +53,35 @@ def test_the_second_process_loads_machine_code_without_numba_and_an_edit_is_seen
     assert call(package)[:2] == ["405", "False"]
     (package / "cpu_copy" / "sample.py").write_text(SAMPLE.replace("FACTOR", "3"))
     assert call(package)[:2] == ["605", "True"]
+
+
+def test_a_helper_compiles_for_others(package):
+    env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
+    program = "import os; from cpu_copy import compile_ahead; compile_ahead.work(os.getppid(), ['sample.work'])"
+    subprocess.run([sys.executable, "-c", program], env=env, check=True)
+    assert call(package)[:2] == ["405", "False"]
+    assert not list(package.glob("cache/kernels/*/*.claim"))
+
+
+def test_a_process_starts_helpers_and_gets_the_right_kernel(package):
+    path = package / "cpu_copy" / "compile_ahead.py"
+    usual = repr(compile_ahead.USUAL).replace("'", '"')
+    assert usual in path.read_text()
+    path.write_text(path.read_text().replace(usual, '("sample.work",)'))
+    assert call(package)[0] == "405"
+
+
+def test_a_kernel_is_claimed_by_one_process_until_that_lets_go_or_ends(tmp_path):
+    with compile_ahead.Claim(tmp_path, "a") as first:
+        with compile_ahead.Claim(tmp_path, "a") as second, compile_ahead.Claim(tmp_path, "b") as other:
+            assert (first.mine, second.mine, other.mine) == (True, False, True)
+        assert (tmp_path / "a.claim").exists()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / "a.claim").write_text(f"{platform.node()} {ended.pid}")
+    with compile_ahead.Claim(tmp_path, "a") as third:
+        assert third.mine
+    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_files_are_compiled_again_and_an_unwritable_cache_does_no_harm(package):
