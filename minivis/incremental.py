@@ -62,6 +62,14 @@ class Incremental:
         self.last = {name: max((self.names.index(n) for n in readers), default=len(self.names))
                      for name, readers in self.readers.items()}
         self._padded, self._caches, self._ratio = {}, {}, {}
+        self.joint = self._before_dense()
+
+    def _before_dense(self):
+        """The first vector, if all that follows is made of it alone and dense layers are among it; else the layer."""
+        at = next((i for i, name in enumerate(self.names) if len(self.shapes[name]) == 1), len(self.names) - 1)
+        below, after = set(self.names[:at]), self.names[at + 1:]
+        alone = not any(below & set(self.table.reads[name]) for name in after)
+        return self.names[at] if alone and any(self.table[n].kind == "linear" for n in after) else self.layer
 
     def run(self, boxes, contents):
         """Values of `layer`, (N, ...), for N pictures that are the clean one but for a box each.
@@ -69,17 +77,32 @@ class Incremental:
         boxes      (N, 4) integers: top, left, bottom, right, inside the picture; may be empty
         contents   N arrays (bottom - top, right - left, C): what stands there
         """
+        return self._above(self._below(boxes, contents))
+
+    def _below(self, boxes, contents):
+        """As run, the values of the layer `joint`."""
         boxes = np.asarray(boxes).reshape(-1, 4)
         first = self.names[0]
         where = {first: Boxes(boxes[:, :2], np.maximum(0, boxes[:, 2:] - boxes[:, :2]))}
         # of each layer: the new values of each picture's dirty box
         cells = {first: [np.ascontiguousarray(cells, self.clean.dtype) for cells in contents]}
-        for i, name in enumerate(self.names):
-            if name != first and name not in cells:
+        self._walk(where, cells, self.names[:self.names.index(self.joint) + 1])
+        return self._whole(self.joint, where.get(self.joint), cells[self.joint])
+
+    def _above(self, values):
+        """Values of `layer` from those of `joint`."""
+        where, cells = {self.joint: None}, {self.joint: values}
+        self._walk(where, cells, self.names[self.names.index(self.joint) + 1:])
+        return cells[self.layer]
+
+    def _walk(self, where, cells, names):
+        """Compute these layers into `where` and `cells`."""
+        for name in names:
+            if name not in cells:
                 self._layer(name, where, cells)
-            for old in [n for n in cells if self.last[n] <= i and n != self.layer]:
+            done = self.names.index(name)
+            for old in [n for n in cells if self.last[n] <= done and n not in (self.layer, names[-1])]:
                 del cells[old]
-        return self._whole(self.layer, where.get(self.layer), cells[self.layer])
 
     def bytes_each(self, height, width):
         """An upper bound of the memory that one picture takes whose changed box has this size."""
@@ -104,16 +127,21 @@ class Incremental:
         monitor = monitor or SilentMonitor()
         budget = default_budget() if memory is None else parse_bytes(memory)
         each = max(self.bytes_each(*(boxes[:, 2:] - boxes[:, :2]).max(axis=0)), budget / MOST_AT_ONCE)
-        found = []
+        found, waiting = [], []         # dense layers take as long for few rows as for many: rows wait for more
         for part in split(len(boxes), each, budget):
-            found.append(self.run(boxes[part], [content(i) for i in range(part.start, part.stop)]))
+            waiting.append(self._below(boxes[part], [content(i) for i in range(part.start, part.stop)]))
+            if sum(map(len, waiting)) >= DENSE_ROWS:
+                rows = self.xp.concatenate(waiting)
+                found.append(self._above(rows[:DENSE_ROWS]))
+                waiting = [rows[DENSE_ROWS:]]
             try:
                 monitor.step(part.stop, len(boxes))
             except Stop:
                 if not may_stop:
                     raise
                 break
-        return self.xp.concatenate(found)
+        rows = self.xp.concatenate(waiting)
+        return self.xp.concatenate([*found, self._above(rows)] if len(rows) else found)
 
     # -------------------------------------------------------------------------------------------------- one layer
 

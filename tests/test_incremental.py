@@ -123,6 +123,19 @@ def test_the_bits_do_not_depend_on_the_batch():
                           incremental.run_all(boxes, lambda i: content, memory=1))
 
 
+@pytest.mark.parametrize("count", [16, 19])
+def test_rows_that_wait_for_a_dense_layer_come_in_their_order(monkeypatch, count):
+    net = build([*TABLES["branches"], *HEADS["dense layers"]], "float64")
+    x = np.random.RandomState(3).standard_normal((1, *SIZE, 3))
+    boxes = [(i % 9, i % 7, i % 9 + 5, i % 7 + 4) for i in range(count)]
+    incremental = Incremental(net, x)
+    wanted = np.concatenate([incremental.run([box], [np.ones((5, 4, 3))]) for box in boxes])
+    monkeypatch.setattr("minivis.incremental.DENSE_ROWS", 8)
+    got = incremental.run_all(boxes, lambda i: np.ones((5, 4, 3)), memory=1)
+    assert incremental.joint != incremental.layer and np.ptp(wanted, axis=0).min() > 0
+    assert np.abs(got - wanted).max() <= 1e-12 * np.abs(wanted).max()
+
+
 def test_a_small_box_takes_less_memory_than_the_picture():
     net = mv.random_network("vgg16", head=False)
     incremental = Incremental(net, np.zeros((1, 64, 64, 3), np.float32))
