@@ -14,7 +14,7 @@ from ..preprocessing import resize
 from .threads import on_one_thread
 
 LEARNERS = ("kmeans", "ica", "dictionary")
-KEPT = 0.95             # of the variance, in whitening: the finest differences are noise of sensor and file format
+KEPT = 0.97             # of the variance, in whitening: the finest differences are noise of sensor and file format
 SPARSE = 2.0            # penalty of a dictionary's coefficients, for whitened patches with values of about 1
 PATCHES = 54            # the stream of random numbers that places patches
 

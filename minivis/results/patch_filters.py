@@ -48,7 +48,8 @@ class PatchFilters(Result):
 
     def _panel(self, name, filters):
         shown = filters[:MOST]
-        columns = show.good_columns(len(shown))
+        about = show.good_columns(len(shown))
+        columns = min(range(max(1, about - 2), about + 3), key=lambda c: (-len(shown) % c, abs(c - about)))
         tiles, _ = show.filter_tiles(np.moveaxis(shown, 0, 3), "filter", max(12, round(SHEET / columns)))
         title = f"{self.layer}: the network, trained to classify" if name == "network" else TITLES[name]
         oriented = float(np.median(self.orientation[name]))
