@@ -9,6 +9,7 @@ Two kinds of box: the *nominal* one has the same size for every unit and may rea
 the *exact* one holds the pixels that can change the unit at all, at borders too (a layer's padding is no pixel, and
 what lies behind cells that a stride never reads is not seen). Araujo et al. 2019, doi:10.23915/distill.00021.
 """
+import functools
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -38,12 +39,19 @@ class Field(NamedTuple):
 
 def field(net, layer, size=None):
     """The Field of `layer` for pictures of `size` (None: the network's own; matters for "same" padding only)."""
-    layer, shapes, names = _prepare(net, layer, size)
-    if len(shapes[layer]) != 3 or any(net.table[n].kind in _EVERYTHING for n in names if n != names[0]):
+    size = net.input_size or (224, 224) if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    return _field(net.table, net.layer_name(layer), size)
+
+
+@functools.lru_cache(256)           # a class activation map asks for it each time, and the walk takes longer than a net
+def _field(table, layer, size):
+    names = table.needed([layer])
+    shapes = infer_shapes(table, (*size, table.layers[0]["shape"][2]), names=names)
+    if len(shapes[layer]) != 3 or any(table[n].kind in _EVERYTHING for n in names if n != names[0]):
         return Field(None, None, None)
-    boxes = [_nominal(net.table, names, shapes, layer, a, _phases(shapes[layer][a])) for a in (0, 1)]
+    boxes = [_nominal(table, names, shapes, layer, a, _phases(shapes[layer][a])) for a in (0, 1)]
     size = tuple(int((high - low + 1).max()) for low, high in boxes)
-    return Field(size, tuple(_stride(net.table, layer, a) for a in (0, 1)), tuple(int(low[0]) for low, _ in boxes))
+    return Field(size, tuple(_stride(table, layer, a) for a in (0, 1)), tuple(int(low[0]) for low, _ in boxes))
 
 
 def nominal_box(net, layer, row, column, size=None):
