@@ -1,7 +1,7 @@
 """Seconds per attribution map, ours and the libraries': the same weights, picture, threads, and a process for each.
 
     python -m benchmarks.attribution [--networks squeezenet1_0,vgg16] [--techniques GLOB,GLOB] [--rounds 5]
-                                     [--rival torch-cl] [-o FILE.json]
+                                     [--threads 2] [--clock wall|cpu] [--rival torch-cl] [-o FILE.json]
 
 A technique's map is made by both and compared before either is timed, except where maps.py says why not; the two take
 turns, and medians are printed as one table. A FILE that exists is added to: a table can be made in several goes.
@@ -27,7 +27,7 @@ PAIR_SECONDS = 8        # rounds are cut to what fits in here
 COLUMNS = ("technique", "library", "ours, ms", "library, ms", "ours / library", "difference of the maps")
 
 
-def measure(case, entry, workers, folder, rounds):
+def measure(case, entry, workers, folder, rounds, clock="wall"):
     """{"ours", "library": seconds, "difference", "unchecked" or "failed"}."""
     answers, first = {}, {}
     for side, worker in workers.items():
@@ -39,7 +39,7 @@ def measure(case, entry, workers, folder, rounds):
             worker.ask("answer", file=str(file))
             with np.load(file) as arrays:
                 answers[side] = arrays["map"]
-            first[side], = worker.ask("time", calls=1)["seconds"]
+            first[side], = worker.ask("time", calls=1, clock=clock)["seconds"]
         except WorkerError as error:
             return {"failed": f"{side}: {error}"}
     difference = check.norm_error(answers["ours"], answers["library"])
@@ -48,15 +48,16 @@ def measure(case, entry, workers, folder, rounds):
     times = {side: [seconds] for side, seconds in first.items()}
     for _ in range(min(rounds, int(PAIR_SECONDS / (2 * sum(first.values())))) - 1):
         for side, worker in workers.items():
-            times[side] += worker.ask("time", calls=1)["seconds"]
+            times[side] += worker.ask("time", calls=1, clock=clock)["seconds"]
     found = {side: median(seconds) for side, seconds in times.items()} | {"rounds": len(times["ours"])}
     return found | ({"unchecked": entry.unchecked} if entry.unchecked else {"difference": difference})
 
 
 def table(result):
     """Markdown."""
-    rows = [f"Measured {result['date']} on {result['machine']['cpu']}, {result['threads']} threads, float32, against "
-            + ", ".join(f"{name} {version}" for name, version in result["versions"].items()) + "."]
+    clock = {"wall": "", "cpu": " (processor time: others worked on the machine)"}[result["clock"]]
+    rows = [f"Measured {result['date']} on {result['machine']['cpu']}, {result['threads']} threads{clock}, float32, "
+            "against " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()) + "."]
     for network, found in result["networks"].items():
         rows += ["", f"{network}:", "", "| " + " | ".join(COLUMNS) + " |", "| --- | --- | ---: | ---: | ---: | --- |"]
         for technique, row in found.items():
@@ -88,11 +89,14 @@ def main():
     parser.add_argument("--techniques", default="*", metavar="GLOB,GLOB")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", default="wall", choices=("wall", "cpu"),
+                        help="cpu: the seconds that processors worked, for machines that others use; with --threads 1")
     parser.add_argument("--rival", default="torch-cl", choices=[name for name in ENGINES if name.startswith("torch")])
     parser.add_argument("-o", type=Path, metavar="FILE.json")
     a = parser.parse_args()
     result = json.loads(a.o.read_text()) if a.o and a.o.exists() else {
         "date": date.today().isoformat(), "machine": machine.describe(), "threads": a.threads, "rival": a.rival,
+        "clock": a.clock,
         "versions": versions(), "networks": {}}
     with Process(ENGINES["ours"], a.threads) as ours, Process(ENGINES[a.rival], a.threads) as rival:
         for network in a.networks.split(","):
@@ -104,7 +108,8 @@ def main():
                         continue
                     if MAPS[technique].slow and network == "vgg16" and a.techniques == "*":
                         continue
-                    row = measure(case, MAPS[technique], {"ours": ours, "library": rival}, Path(folder), a.rounds)
+                    row = measure(case, MAPS[technique], {"ours": ours, "library": rival}, Path(folder), a.rounds,
+                                  a.clock)
                     found[technique] = row
                     print(network, technique, row, flush=True)
                     if a.o:

@@ -3,7 +3,7 @@
     {"do": "start", engine fields, "threads": 2}           -> {"versions": {...}}
     {"do": "build", "case": {...}, "folder": "..."}        -> {} or {"unsupported": "why"}
     {"do": "answer", "file": "answer.npz"}                 -> {}            one run, its answer saved
-    {"do": "time", "calls": 5}                             -> {"seconds": [...]}    after one call that is not timed
+    {"do": "time", "calls": 5, "clock": "wall" | "cpu"}    -> {"seconds": [...]}    after one call that is not timed
     {"do": "drop"}                                         -> {}            forget the case
     {"do": "peak", fields of start and build, "calls": 3}  -> {"peak_mb": ..., "import_mb": ...}
     {"do": "calibrate", "threads": 2}                      -> {"seconds": ..., "gflops": ...}
@@ -46,13 +46,14 @@ class Worker:
         np.savez(file, **self.engine.numpy(self.run()))
         return {}
 
-    def time(self, calls, **_):
+    def time(self, calls, clock="wall", **_):
+        now = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
         self.run()
         seconds = []
         for _call in range(calls):
-            before = time.perf_counter()
+            before = now()
             self.run()
-            seconds.append(time.perf_counter() - before)
+            seconds.append(now() - before)
         return {"seconds": seconds}
 
     def drop(self, **_):
