@@ -48,6 +48,21 @@ def _read_mask(text):
     return image.read(text)[..., 0] > 127
 
 
+def _read_codes(text):
+    """{name: array} of an .npz file, as `--raw` writes it; "recipe" read as JSON."""
+    import json
+    import zipfile
+
+    import numpy as np
+    try:
+        with np.load(text, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+            recipe = json.loads(str(arrays.pop("recipe", "null")))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, KeyError) as error:
+        raise ValueError(f"{text} is no file of activations (.npz): {error}") from None
+    return {**arrays, "recipe": recipe if isinstance(recipe, dict) else None}
+
+
 def _read_class(text):
     """A class stays text (a number, a WordNet id or a label): only the network can say what it means."""
     return int(text) if re.fullmatch(r"-?\d+", text) else text
@@ -81,6 +96,7 @@ Picture = Annotated[Any, Reads("PICTURE", _read_picture, file="picture")]     # 
 StylePicture = Annotated[Any, Reads("PICTURE|NAME", _read_style, file="picture")]  # or one that comes with minivis
 Mask = Annotated[Any, Reads("MASK", _read_mask, file="picture")]              # (H, W) bool, white is True
 Network = Annotated[Any, Reads("NETWORK", _read_network)]
+Codes = Annotated[Any, Reads("CODES.npz", _read_codes)]                       # {layer: array}, and "recipe"
 Index = Annotated[str, Reads("INDEX")]
 Folder = Annotated[str, Reads("FOLDER")]
 File = Annotated[str, Reads("FILE")]

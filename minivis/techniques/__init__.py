@@ -84,6 +84,7 @@ TECHNIQUES = {
     "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
                        {"what": ["goldfish"], "steps": 48}),
     "invert": Entry("F", "from a layer's activations back to a picture: what the layer has kept", {"steps": 10}),
+    "invert_codes": Entry("F", "from a file of stored activations alone back to a picture", {"steps": 10}),
     "fool": Entry("G", "the picture, changed a little until the network takes it for a class you name",
                   {"target": "goldfish"}),
     "fgsm": Entry("G", "one step along the sign of the gradient"),

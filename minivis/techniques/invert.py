@@ -45,7 +45,6 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
     noise         size of the first picture's noise: grey levels (pixels), of coefficients (fourier), of what the
                   picture is made from (deep), or of the code (generator)
     """
-    monitor = monitor or SilentMonitor()
     seen = net.see(picture)
     names = [net.layer_name(name) for name in layers] if layers else default_layers(net)
     wanted = codes(net, seen.picture, names)
@@ -54,28 +53,50 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
                 "generator": generator, "optimizer": optimizer, "steps": steps,
                 "rate": rate or (1.0 if optimizer == "lbfgs" else usual_rate),
                 "noise": usual_noise if noise is None else noise}
-    saved = monitor.load() or {"levels": [], "histories": [], "run": None}
-    found, histories, inner = [np.asarray(a) for a in saved["levels"]], list(saved["histories"]), saved["run"]
-    finished = True
-    for n, name in enumerate(names[len(found):], len(found)):
-        run, p = reconstruction(net, name, wanted[name], seen.picture.shape[:2], seed=seed, start=inner, **settings)
-        inner = None
-        finished = follow(run, monitor, lambda z, p=p: to_uint8(p.levels(z)[0]), before=n * steps,
-                          total=steps * len(names), wrap=lambda state: {"levels": found, "histories": histories,
-                                                                        "run": state})
-        found.append(p.levels(run.best)[0])
-        histories.append({key: rows[:, 0] for key, rows in stacked(run.history).items()})
-        if not finished:
-            break
-    pictures = to_uint8(np.stack(found))
-    rows = [{"layer": name, **quality(net, name, wanted[name], seen.picture, got)}
-            for name, got in zip(names, pictures)]
+    found = Inversion(net, wanted, seen.picture.shape[:2], settings, seed).run(monitor)
+    rows = rows_of(net, wanted, found.pictures, seen.picture)
     captions = [f"{r['layer']}: relative error {r['error']:.3f}, PSNR {r['psnr']:.1f} dB." for r in rows]
-    history = {f"{name} loss": h["loss"][:, None] for name, h in zip(names, histories)}
-    return Synthesis(pictures, np.stack(found), history, pictures, pictures, target="the activations of each layer",
-                     original=seen.picture, captions=captions, numbers={"layers": rows},
-                     notes=[] if finished else ["The run was stopped; layers above are missing."],
+    return Synthesis(found.pictures, found.levels, found.history, found.pictures, found.pictures,
+                     target="the activations of each layer", original=seen.picture, captions=captions,
+                     numbers={"layers": rows}, notes=found.notes,
                      recipe=recipe(invert, net, seed, layers=names, **settings))
+
+
+class Inversion:
+    """Layer after layer of `wanted` {layer: code (1, ...)}: the codes alone say what is looked for.
+
+    After `run`: levels (layers, H, W, 3) float, pictures uint8, history, notes.
+    """
+
+    def __init__(self, net, wanted, size, settings, seed):
+        self.net, self.wanted, self.size, self.settings, self.seed = net, wanted, size, settings, seed
+
+    def run(self, monitor=None):
+        monitor = monitor or SilentMonitor()
+        saved = monitor.load() or {"levels": [], "histories": [], "run": None}
+        found, histories, inner = [np.asarray(a) for a in saved["levels"]], list(saved["histories"]), saved["run"]
+        steps, names, finished = self.settings["steps"], list(self.wanted), True
+        for n, name in enumerate(names[len(found):], len(found)):
+            run, p = reconstruction(self.net, name, self.wanted[name], self.size, seed=self.seed, start=inner,
+                                    **self.settings)
+            inner = None
+            finished = follow(run, monitor, lambda z, p=p: to_uint8(p.levels(z)[0]), before=n * steps,
+                              total=steps * len(names), wrap=lambda state: {"levels": found, "histories": histories,
+                                                                            "run": state})
+            found.append(p.levels(run.best)[0])
+            histories.append({key: rows[:, 0] for key, rows in stacked(run.history).items()})
+            if not finished:
+                break
+        self.levels, self.pictures = np.stack(found), to_uint8(np.stack(found))
+        self.history = {f"{name} loss": h["loss"][:, None] for name, h in zip(names, histories)}
+        self.notes = [] if finished else ["The run was stopped; layers above are missing."]
+        return self
+
+
+def rows_of(net, wanted, pictures, original=None):
+    """[{"layer", "error", and where there is an original "psnr"}] of uint8 pictures, one for each layer."""
+    return [{"layer": name, **quality(net, name, wanted[name], original, got)}
+            for name, got in zip(wanted, pictures)]
 
 
 def default_layers(net):
@@ -123,10 +144,12 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
 
 
 def quality(net, layer, code, picture, found):
-    """{error: |f(found) - code| / |code|, psnr: in dB against the picture} of a uint8 picture."""
+    """{error: |f(found) - code| / |code|, psnr: in dB against the picture, if there is one} of a uint8 picture."""
     got = codes(net, found, [layer])[layer]
     xp = kernels.xp(got)
     norm = float(xp.sqrt((code.astype("float64") ** 2).sum()))
+    error = {"error": float(xp.sqrt(((got.astype("float64") - code) ** 2).sum())) / norm}
+    if picture is None:
+        return error
     mse = float(((found.astype(np.float64) - picture) ** 2).mean())
-    return {"error": float(xp.sqrt(((got.astype("float64") - code) ** 2).sum())) / norm,
-            "psnr": float(10 * np.log10(255 ** 2 / mse)) if mse else float("inf")}
+    return {**error, "psnr": float(10 * np.log10(255 ** 2 / mse)) if mse else float("inf")}

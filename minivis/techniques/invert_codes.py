@@ -1,0 +1,88 @@
+"""Inversion of stored activations: a file of numbers back to a picture, without the picture."""
+from typing import Literal
+
+import numpy as np
+
+from ..errors import MinivisError
+from ..options import Codes, Layer, Network
+from ..provenance import network_identity
+from ..results import Synthesis
+from .common import recipe
+from .invert import USUAL, Inversion, rows_of
+
+
+def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = None, size: int | None = None,
+                 steps: int = 800, tv: float = 1e-8, alpha: float = 6.0, alpha_weight: float = 0.0,
+                 parameterization: Literal["pixels", "fourier", "deep", "generator"] = "fourier",
+                 generator: Network = None, optimizer: Literal["adam", "lbfgs", "sgd"] = "adam",
+                 rate: float | None = None, noise: float | None = None, seed=0, monitor=None) -> Synthesis:
+    """A picture from a file that holds nothing but a layer's activations.
+
+    Write the codes by `minivis activations PICTURE --layers ... --raw CODES.npz`. What comes out shows what such a file
+    gives away of the picture. Mahendran and Vedaldi 2015, arXiv:1412.0035; the options are those of `invert`.
+
+    pictures (layers, H, W, 3). The relative error |f(x*) - code| / |code| is measured on the rounded 8-bit pictures;
+    there is no picture to give a PSNR against.
+
+    codes         a file of activations; or a dict {layer: (H, W, C) or (N,) array}
+    layers        which of its layers; none means all of them
+    size          side of the picture in pixels; none means the network's own
+    steps         steps for each layer; with Adam the last 40 percent become smaller and smaller
+    tv            penalty for the squared differences of neighbours, in grey levels, divided by the number of values
+    alpha         power of the norm that keeps colours small
+    alpha_weight  its penalty, divided by the number of values
+    parameterization   as in `invert`
+    generator     a trained generator network, for the parameterisation of that name
+    optimizer     Adam, L-BFGS or gradient descent with momentum 0.9
+    rate          size of a step; none means 1 for L-BFGS and for Adam one that suits the parameterisation
+    noise         size of the first picture's noise; see `invert`
+    """
+    codes, notes = dict(codes), []
+    about = codes.pop("recipe", None)
+    if about and (about.get("network") or {}).get("weights") not in (None, network_identity(net)["weights"]):
+        notes.append(f"The codes were written by {about['network'].get('name')} with other weights than {net.name}'s.")
+    wanted = _chosen(net, codes, layers)
+    side = (size, size) if size else net.input_size
+    if side is None:
+        raise MinivisError(f"network {net.name} takes pictures of any size; give the side in pixels with --size")
+    usual_rate, usual_noise = USUAL[parameterization]
+    settings = {"tv": tv, "alpha": alpha, "alpha_weight": alpha_weight, "parameterization": parameterization,
+                "generator": generator, "optimizer": optimizer, "steps": steps,
+                "rate": rate or (1.0 if optimizer == "lbfgs" else usual_rate),
+                "noise": usual_noise if noise is None else noise}
+    _check_shapes(net, wanted, side)
+    found = Inversion(net, wanted, side, settings, seed).run(monitor)
+    rows = rows_of(net, wanted, found.pictures)
+    return Synthesis(found.pictures, found.levels, found.history, found.pictures, found.pictures,
+                     target="stored activations", numbers={"layers": rows},
+                     captions=[f"{row['layer']}: relative error {row['error']:.3f}." for row in rows],
+                     notes=notes + found.notes,
+                     recipe=recipe(invert_codes, net, seed, codes=wanted, layers=list(wanted), size=list(side),
+                                   **settings))
+
+
+def _chosen(net, codes, layers):
+    """{layer: (1, ...) array in the network's precision} of what is to be inverted."""
+    known = {}
+    for name, values in codes.items():
+        if name in net.table or name in net.aliases:
+            known[net.layer_name(name)] = np.asarray(values)
+    if not known:
+        raise MinivisError(f"none of the arrays {', '.join(sorted(codes))} is named after a layer of {net.name}")
+    names = [net.layer_name(name) for name in layers] if layers else list(known)
+    for name in names:
+        if name not in known:
+            raise MinivisError(f"there is no code of layer {name}; there are {', '.join(known)}")
+        if known[name].dtype.kind != "f" or not np.isfinite(known[name]).all():
+            raise MinivisError(f"the code of layer {name} ({known[name].dtype}) must hold finite decimal numbers")
+    one = {name: known[name] if known[name].ndim == net.rank(name) + 1 else known[name][None] for name in names}
+    return {name: array.astype(net.dtype) for name, array in one.items()}
+
+
+def _check_shapes(net, wanted, side):
+    shapes = net.shapes(side)
+    for name, code in wanted.items():
+        if code.shape != (1, *shapes[name]):
+            raise MinivisError(f"the code of layer {name} has shape {code.shape}, but a picture of {side[0]} x "
+                               f"{side[1]} pixels gives {(1, *shapes[name])}; is it another network's, or of another "
+                               "--size?")
