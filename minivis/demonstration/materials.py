@@ -70,6 +70,16 @@ class Materials:
             build(self.net, str(self.cutouts), str(path))
         return str(path)
 
+    def codes(self):
+        """The path of a file of activations of a photograph, made when it is first asked for."""
+        from ..techniques.activations import activations
+        from ..techniques.invert import default_layers
+        path = self.folder / "codes.npz"
+        if not path.exists():
+            picture = image.read(self.photographs["portrait"])
+            activations(self.net, picture, layers=default_layers(self.net)[1:4:2]).save(path)
+        return str(path)
+
     def network(self, name):
         """An embedded network by name."""
         if embedded(name) is None:
@@ -119,7 +129,7 @@ class Materials:
     def _usual(self, p):
         """What a parameter without default and without setting gets."""
         usual = {"PICTURE": list(self.photographs) if p.many else "portrait", "PICTURE|NAME": STYLE,
-                 "FOLDER": "cutouts", "INDEX": "index", "LAYER:CHANNEL[@ROW,COLUMN]": "unit"}
+                 "FOLDER": "cutouts", "INDEX": "index", "CODES.npz": "codes", "LAYER:CHANNEL[@ROW,COLUMN]": "unit"}
         if p.reads is None or p.reads.metavar not in usual:
             raise MinivisError(f"demo: the entry of this technique in TECHNIQUES must say what {p.name} is")
         return usual[p.reads.metavar]
@@ -136,6 +146,8 @@ class Materials:
             return str(path), path.relative_to(self.folder).as_posix()
         if metavar == "INDEX":
             return self.index(), "index.h5"
+        if metavar == "CODES.npz":
+            return p.reads.read(self.codes()), "codes.npz"
         if metavar == "NETWORK":
             return self.network(given), given
         if given == "unit" and metavar and metavar.startswith("LAYER:"):
