@@ -48,7 +48,11 @@ class Map(Result):
                 "explained": None if self.explained is None else [float(v) for v in self.explained]}
 
     def heading(self):
-        return f"{len(self.points)} pictures by {METHOD_NAMES.get(self.method, self.method)} of {self.space}"
+        return f"{len(self.points)} {self._what}s by {METHOD_NAMES.get(self.method, self.method)} of {self.space}"
+
+    @property
+    def _what(self):
+        return "point" if self.thumbs is None else "picture"
 
     def facts(self):
         return [self.said(), self.network_line()]
@@ -93,8 +97,8 @@ class Map(Result):
             sheet = show.stack([sheet, charts.legend(labels, table, height=sheet.shape[0])], 1, 10)
         many = f"{len(labels)} labels, too many to name." if len(labels) > MOST_NAMED else ""
         caption = " ".join(part for part in (self._axes(), many) if part)
-        return Panel("Every picture a digit in the colour of its class" if marks else "Every picture a dot", sheet,
-                     shown, self.value_name if shown else "", caption, exact=True)
+        return Panel(f"Every {self._what} {'as its label' if marks else 'a dot'}", sheet, shown,
+                     self.value_name if shown else "", caption, exact=True)
 
     def _axes(self):
         if self.method == "pca" and self.explained is not None and len(self.explained) > 1:

@@ -12,7 +12,7 @@ from ..representation import gridding, sets
 from ..representation.projection import pca, project, trustworthiness
 from ..results import Comparison, Map
 from ..results.map import METHOD_NAMES
-from ..targets import label_text
+from ..targets import imagenet_classes, label_text
 from .common import recipe
 
 FRACTIONS = 10          # components whose share of the variance is reported
@@ -142,7 +142,8 @@ def _colours(net, gathered, colour):
     if colour == "none":
         return {}
     if colour == "label":
-        return {"label": gathered.label, "labels": gathered.labels}
+        known = dict(imagenet_classes()) | dict(net.labels if net is not None and net.labels else ())
+        return {"label": gathered.label, "labels": [known.get(name, name).split(",")[0] for name in gathered.labels]}
     present, label = np.unique(gathered.says, return_inverse=True)
     return {"label": label, "labels": [label_text(net, int(i)).split(",")[0] for i in present]}
 

@@ -234,3 +234,11 @@ def test_patch_filters_stand_beside_the_networks_own(small_net, two_folders):
                                    patches=400), results.PatchFilters)
     assert list(found.filters) == ["network", "kmeans"] and found.filters["kmeans"].shape == (6, 5, 5, 3)
     assert found.filters["network"].shape == (6, 3, 3, 3)
+
+
+def test_labels_that_are_wordnet_ids_get_their_names(two_folders, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{two_folders / key}/{i:02d}.png\t{wnid}\n" for wnid, key in
+                              (("n01443537", "red"), ("zebra crossing", "stripes")) for i in range(4)))
+    found = mv.map(None, str(listed), space="pixels", method="pca", views=["scatter"])
+    assert found.labels == ["goldfish", "zebra crossing"] and len(found.points) == 8
