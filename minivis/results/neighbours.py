@@ -7,6 +7,7 @@ from .. import show
 from ..dataset import SUFFIXES
 from ..figures import named_grid
 from ..preprocessing import resize
+from ..targets import imagenet_classes
 from .base import Panel, Result, number
 
 TILE = 128          # pixels: the longer side of a picture in a row
@@ -72,7 +73,7 @@ class Neighbours(Result):
 
 
 def _row(pictures, rows):
-    names = [f"{number(row['distance'], 3)}\n{row['label'] or row['name']}" for row in rows]
+    names = [f"{number(row['distance'], 3)}\n{told(row)}" for row in rows]
     return named_grid([_tile(picture) for picture in pictures], [short(name, TILE) for name in names],
                       min(COLUMNS, len(rows)), padding=6)
 
@@ -80,6 +81,12 @@ def _row(pictures, rows):
 def _tile(picture):
     factor = TILE / max(picture.shape[:2])
     return resize(picture, [max(1, round(side * factor)) for side in picture.shape[:2]])
+
+
+def told(row):
+    """What a picture is called in figures: its label, of a WordNet id the first of its names, else its file."""
+    label = row["label"]
+    return row["name"] if label is None else dict(imagenet_classes()).get(label, label).split(",")[0]
 
 
 def short(text, width):

@@ -7,7 +7,7 @@ from .. import show
 from ..figures import named_grid
 from ..preprocessing import resize
 from .base import Panel, Result, number
-from .neighbours import short
+from .neighbours import short, told
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 LARGE, SMALL = 132, 34          # pixels: a patch of one channel, and of many
@@ -96,7 +96,7 @@ class Patches(Result):
         some = self.rows[0]
         tiles = [_tile(each[kind], LARGE) for each in some]
         wide = max(tile.shape[1] for tile in tiles)
-        names = [short(f"{number(each['value'], 3)}\n{each['label'] or each['name']}", wide) for each in some]
+        names = [short(f"{number(each['value'], 3)}\n{told(each)}", wide) for each in some]
         return named_grid(tiles, names if kind == "patch" else ["\n"] * len(names), _columns(len(some)), padding=6)
 
     def _layer_sheet(self, kind):
