@@ -4,10 +4,19 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import kernels
-from ..batching import split
+from ..batching import default_budget, parse_bytes, split
 from ..monitor import SilentMonitor, Stop
 from ..objectives import class_scores
 from ..tensor import Tensor, gradient
+
+
+AT_ONCE = {"cpu": 8, "gpu": 256}    # more pictures in a batch of a CPU's would only leave its caches
+
+
+def batches(net, count, each, memory):
+    """Slices of 0..count: as many variants at once, of `each` bytes, as memory allows and as is of use."""
+    budget = default_budget() if memory is None else parse_bytes(memory)
+    return split(count, max(each, budget / AT_ONCE[net.device]), budget)
 
 
 class Sample(NamedTuple):
@@ -38,7 +47,7 @@ def gradients(net, start, make, count, shape, memory=None, monitor=None, rules="
     monitor = monitor or SilentMonitor()
     each = net.bytes_needed((1, *shape), [start.layer], backward=True) + 2 * int(np.prod(shape)) * net.dtype.itemsize
     xp = kernels.xp(start.seed)
-    for part in split(count, each, memory):
+    for part in batches(net, count, each, memory):
         batch = xp.stack([xp.asarray(make(i), dtype=net.dtype) for i in range(part.start, part.stop)])
         x = Tensor(batch, needs_grad=True)
         tensor = score_of(net, x, start)
@@ -61,7 +70,7 @@ def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None
     layers = [start.layer]
     each = net.bytes_needed((1, *shape), layers) if begin is None else 4 * int(np.prod(shape)) * net.dtype.itemsize
     xp, found = kernels.xp(start.seed), []
-    for part in split(count, each, memory):
+    for part in batches(net, count, each, memory):
         batch = xp.stack([xp.asarray(make(i), dtype=net.dtype) for i in range(part.start, part.stop)])
         tensor = net(batch, layers=layers, start=begin)[start.layer]
         if start.kind != "activation":
