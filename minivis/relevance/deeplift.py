@@ -20,9 +20,14 @@ def rescale(op, dy):
     xp = kernels.xp(x)
     difference = x - x0
     near = abs(difference) < SAME
-    quotient = (y - y0) / xp.where(near, 1, difference)
-    m = xp.concatenate([quotient, quotient])
-    return xp.where(xp.concatenate([near, near]), op.backward(dy), dy * m)
+    dx = xp.empty_like(dy)
+    m = y - y0
+    m /= xp.where(near, 1, difference)
+    for half, given in zip(_halves(dx), _halves(dy)):
+        xp.multiply(given, m, out=half)
+    if near.any():
+        dx = xp.where(xp.concatenate([near, near]), op.backward(dy), dx)
+    return dx
 
 
 rescale.reads_op = True     # ReLU hands its rules the signs; this one wants the layer's input

@@ -8,7 +8,7 @@ from ..options import Network, Picture, Target, Unit
 from ..relevance import deeplift as rescale
 from ..results import Attribution
 from ..tensor import Tensor, gradient
-from .common import Positions, attribution, begin, look, over_colours, recipe
+from .common import Positions, attribution, begin, look, over_colours, recipe, top_layer
 from .integrated_gradients import Baseline
 from .occlusion import filled
 from .sampling import host, repeated
@@ -36,9 +36,12 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     reduce    sum over the three colours, or none: keep them
     """
     seen, x = look(net, picture)
-    start = begin(net, x, target=target, unit=unit, positions=positions)
     base = kernels.xp(x.data).asarray(filled(net, x.data, seen, baseline, seed), x.dtype)
-    m, before = multipliers(net, x.data, base, start)
+    top, both = top_layer(net, unit), Tensor(kernels.xp(base).concatenate([x.data, base]), needs_grad=True)
+    tensor = net(both, layers=[top], keep="inputs")[top]
+    start = begin(net, x, target=target, unit=unit, positions=positions, values={top: Tensor(tensor.data[:1])})
+    m = host(gradient(tensor, both, rules=rescale.rules(net, top), seed=repeated(start, 2))[0])
+    before = float((tensor.data[1:] * start.seed).sum())
     values = net.to_rgb(host(x.data - base)[0].astype(np.float64) * m)
     gap = float(values.sum()) - (start.value - before)
     values = values.astype(net.dtype)
@@ -47,13 +50,3 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
                        notes=[f"Baseline: {baseline}, with a {start.kind} of {before:.4g}."],
                        recipe=recipe(deeplift, net, seed, target=target, unit=unit, positions=positions,
                                      baseline=baseline, reduce=reduce))
-
-
-def multipliers(net, x, base, start):
-    """(m (H, W, C) in network order, score of the baseline) for x and base (1, H, W, C)."""
-    xp = kernels.xp(x)
-    both = Tensor(xp.concatenate([x, base]), needs_grad=True)
-    tensor = net(both, layers=[start.layer], keep="inputs")[start.layer]
-    m = gradient(tensor, both, rules=rescale.rules(net, start.layer), seed=repeated(start, 2))
-    before = float((tensor.data[1:] * start.seed).sum())
-    return host(m[0]), before
