@@ -53,9 +53,9 @@ def patches(net: Network, index: Index, unit: Unit, *, count: int = 9, by: Liter
     values = np.full((len(chosen), max([1, *map(len, rows)])), np.nan)
     for i, found in enumerate(rows):
         values[i, :len(found)] = [row["value"] for row in found]
-    if not any(rows):
-        notes.append("Nothing to show: no unit of this channel is ever active on these pictures."
-                     if spot else "Nothing to show: no unit of these channels is ever active on these pictures.")
+    if not any(top):
+        notes.append(f"Nothing to show: {'this channel is' if spot else 'these channels are'} never active on these "
+                     "pictures.")
     return Patches(values, name, chosen, rows, by=by, sees=cutter.field, total=index.count, whole=spot is None,
                    notes=notes, recipe=recipe(patches, net, index=index.recipe, unit=unit, count=count, by=by,
                                               context=context, border=border, guided=guided, channels=channels))
@@ -84,10 +84,14 @@ def _cut(cutter, index, chosen, top, by, monitor):
         for rank, entry in enumerate(entries):
             wanted.setdefault(entry[1], []).append((k, rank, entry))
     source, found, done, notes = index.pictures(), {}, 0, []
-    total = sum(map(len, wanted.values()))
+    total, gone = sum(map(len, wanted.values())), []
     try:
         for picture in sorted(wanted):
-            cutter.open(source.load(index.names[picture]))
+            try:
+                cutter.open(source.load(index.names[picture]))
+            except (MinivisError, OSError) as error:
+                gone.append(error)
+                continue
             for k, rank, (value, _, row, column) in wanted[picture]:
                 found[k, rank] = {"picture": picture, "name": index.names[picture], "label": index.label_of(picture),
                                   "value": value,
@@ -96,6 +100,9 @@ def _cut(cutter, index, chosen, top, by, monitor):
                 monitor.step(done, total)
     except Stop:
         notes.append(f"Stopped after {done} of {total} patches.")
+    if gone:
+        notes.append(f"{len(gone)} of {len(wanted)} pictures could be read when the index was made, and cannot now; "
+                     f"the first: {gone[0]}")
     if cutter.changed:
         notes.append(f"{cutter.changed} of {done} patches do not give the activation that the index has kept: their "
                      "pictures have changed since.")

@@ -94,7 +94,7 @@ def test_the_sheet_of_a_layer_has_every_channel_and_none_for_a_silent_one(net, i
     assert "gradient" not in result.rows[0][0] and min(result.picture().shape[:2]) > 200
     assert patches(net, index, "relu2", channels=2).channels == [0, 1]
     silent = patches(net, index, "relu2:5")
-    assert silent.rows == [[]] and "ever active" in silent.notes[0] and silent.picture().size
+    assert silent.rows == [[]] and "never active" in silent.notes[0] and silent.picture().size
 
 
 def test_ranked_by_the_mean_it_shows_the_strongest_place(net, index, pictures):
@@ -115,6 +115,18 @@ def test_a_changed_picture_is_noticed(net, index, pictures, tmp_path):
     with h5py.File(tmp_path / "p.h5", "r+") as file:
         file["x"][...] = pictures[::-1]
     assert "pictures have changed" in patches(net, tmp_path / "i.h5", "relu1:2").notes[0]
+
+
+def test_a_picture_that_has_gone_is_left_out_and_said(net, pictures, tmp_path):
+    from PIL import Image
+    (tmp_path / "p").mkdir()
+    for i in range(6):
+        Image.fromarray(pictures[i]).save(tmp_path / "p" / f"{i}.png")
+    build(net, tmp_path / "p", tmp_path / "i.h5", ["relu1"], [])
+    (tmp_path / "p" / "2.png").unlink()
+    result = patches(net, tmp_path / "i.h5", "relu1:2")
+    assert sorted(row["name"] for row in result.rows[0]) == ["0.png", "1.png", "3.png", "4.png", "5.png"]
+    assert "1 of 6 pictures" in result.notes[0] and "2.png" in result.notes[0]
 
 
 def test_stopped_it_shows_what_it_has(net, index):
