@@ -150,8 +150,8 @@ class Materials:
             return p.reads.read(self.codes()), "codes.npz"
         if metavar == "NETWORK":
             return self.network(given), given
-        if given == "unit" and metavar and metavar.startswith("LAYER:"):
-            given = self.unit()
+        if given == "unit" and metavar and metavar.startswith("LAYER"):
+            given = self.unit() if metavar.startswith("LAYER:") else self.unit().split(":")[0]
         return given, str(given)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .. import image, show
-from ..figures import LINE, SOFT, number
+from ..figures import LINE, SOFT, named_grid, number
 from ..files import check_folder
 from ..provenance import jsonable
 from .base import Panel, Result
@@ -84,6 +84,24 @@ class Synthesis(Result):
         else:
             check_folder(path)
             image.save(self.sheet(), path, text=self._text())
+
+
+@dataclass(eq=False)
+class ChannelSheet(Synthesis):
+    """One picture for each of `channels` of a layer, numbered."""
+
+    channels: list = field(default_factory=list, kw_only=True)
+    layer: str = field(default="", kw_only=True)
+
+    def arrays(self):
+        return {**super().arrays(), "channels": np.array(self.channels)}
+
+    def sheet(self):
+        columns = show.good_columns(len(self.pictures), *self.pictures.shape[1:3])
+        return named_grid(list(self.pictures), self.channels, columns)
+
+    def history_panels(self):
+        return []
 
 
 def line_chart(values, width=420, height=240):

@@ -83,6 +83,8 @@ TECHNIQUES = {
     "guided_gradcam": Entry("E", "guided backprop where Grad-CAM says the class is"),
     "visualize": Entry("F", "the picture that a class, a unit, a channel or a layer likes best",
                        {"what": ["goldfish"], "steps": 48}),
+    "layer_sheet": Entry("F", "what each channel of a layer likes best, as a sheet",
+                         {"layer": "unit", "limit": 6, "steps": 24, "size": 64}),
     "invert": Entry("F", "from a layer's activations back to a picture: what the layer has kept", {"steps": 10}),
     "invert_codes": Entry("F", "from a file of stored activations alone back to a picture", {"steps": 10}),
     "fool": Entry("G", "the picture, changed a little until the network takes it for a class you name",
