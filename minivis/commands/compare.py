@@ -11,7 +11,7 @@ from ..errors import MinivisError
 from ..image import check_writable, read
 from ..monitor import SilentMonitor
 from ..objectives import Score
-from ..options import File, Network, Target, reserved
+from ..options import File, Mask, Network, Target, reserved
 from ..results import Attribution, Comparison
 from ..results.report import Report
 from ..techniques.common import class_dict, recipe
@@ -23,14 +23,16 @@ GOOD = {"deletion": "low", "insertion": "high", "road": "high", "infidelity": "l
 
 
 def compare(net: Network, image: File, *, techniques: str = "saliency,occlusion", target: Target = None,
-            score: Score = "prob", figure: File | None = None, quick: bool = False, shifts: int = 0, memory=None,
-            seed=0, monitor=None) -> Report:
+            score: Score = "prob", mask: Mask | None = None, figure: File | None = None, quick: bool = False,
+            shifts: int = 0, memory=None, seed=0, monitor=None) -> Report:
     """Several techniques on one picture: one figure of their maps, one table of the evidence for each.
 
     image        the picture file
     techniques   names, separated by commas; a random map and an edge detector are always added to the table
     target       the class that all explain: an index, a WordNet id or a label; none means the network's first choice
     score        what hiding pixels is measured by: prob, logprob or logit
+    mask         where the object is: a picture of the same size, white there and black elsewhere; does each map's
+                 largest value lie on it, or at most 15 pixels off (the pointing game)?
     figure       where the figure goes: FILE.png; default: IMAGE's name with .compare.png, in this folder
     quick        with the settings of a demonstration, of a few seconds each
     shifts       also explain this many slightly noisy copies of the picture (max-sensitivity)
@@ -38,19 +40,20 @@ def compare(net: Network, image: File, *, techniques: str = "saliency,occlusion"
     names = [name.strip().replace("-", "_") for name in techniques.split(",") if name.strip()]
     file = figure or f"{Path(image).stem}.compare.png"
     check_writable(file)
-    result, table = examine(net, read(image), names, target=target, score=score, quick=quick, shifts=shifts,
-                            memory=memory, seed=seed, monitor=monitor)
+    result, table = examine(net, read(image), names, target=target, score=score, mask=mask, quick=quick,
+                            shifts=shifts, memory=memory, seed=seed, monitor=monitor)
     result.save(file)
     return Report(table, result.title, [*result.notes, f"wrote {file}"])
 
 
-def examine(net, picture, names, *, target=None, score="prob", quick=False, shifts=0, memory=None, seed=0,
+def examine(net, picture, names, *, target=None, score="prob", mask=None, quick=False, shifts=0, memory=None, seed=0,
             monitor=None):
     """(Comparison, table): the maps of the techniques `names` and of the baselines, and a row of numbers for each."""
     explainers = {name: Explainer(name, quick, memory, seed) for name in dict.fromkeys(names)}
     if not explainers:
         raise MinivisError("compare: name at least one technique")
     h = hiding(net, picture, "mean", target=target, score=score)
+    region = None if mask is None else region_seen(net, mask, picture)
     index, monitor = h.start.target["index"], monitor or SilentMonitor()
     results, rows, total = [], [], len(explainers) + len(BASELINES)
     for name, explain in explainers.items():
@@ -59,7 +62,7 @@ def examine(net, picture, names, *, target=None, score="prob", quick=False, shif
         seconds = time.perf_counter() - before
         if not isinstance(result, Attribution) or result.values.shape[:2] != h.x.shape[1:3]:
             raise MinivisError(f"compare: {name} gives no map over the pixels of the network's input")
-        rows.append({"technique": name, **numbers(h, result.values, seed, memory),
+        rows.append({"technique": name, **numbers(h, result.values, seed, memory, region),
                      **robust(net, picture, index, explain, result, shifts, seed), "gap": result.gap,
                      "seconds": round(seconds, 2)})
         result.seen = h.seen                    # the same for all: shown once
@@ -67,7 +70,7 @@ def examine(net, picture, names, *, target=None, score="prob", quick=False, shif
         monitor.step(len(rows), total)
     first = results[0]
     for name, values in zip(BASELINES, (evidence.random_map(h.x.shape[1:3], seed), evidence.edge_map(h.seen.picture))):
-        rows.append({"technique": f"({name})", **numbers(h, values, seed, memory)})
+        rows.append({"technique": f"({name})", **numbers(h, values, seed, memory, region)})
         results.append(Attribution(values, None, first.target, first.score, first.score_kind, h.seen, signed=False,
                                    layer=first.layer, recipe=first.recipe,
                                    quantity=f"{name}: knows nothing of the network"))
@@ -82,8 +85,8 @@ def examine(net, picture, names, *, target=None, score="prob", quick=False, shif
              "like edges: rank correlation with an edge detector; randomised: rank correlation with the map of a "
              "network whose weights are all random (after its top layer alone: top).",
              *(f"{name}: {line}" for name, e in explainers.items() for line in e.cautions())]
-    how = recipe(compare, net, seed, techniques=list(explainers), target=target, score=score, quick=quick,
-                 shifts=shifts)
+    how = recipe(compare, net, seed, techniques=list(explainers), target=target, score=score, mask=mask,
+                 quick=quick, shifts=shifts)
     label = class_dict(net, index)["label"] or f"class {index}"
     comparison = Comparison(results, captions, title=f"What speaks for {label}: {len(explainers)} techniques compared",
                             recipe=how, notes=notes)
@@ -114,9 +117,22 @@ class Explainer:
         return [" ".join(found.split())] if found else []
 
 
-def numbers(h, values, seed, memory):
-    """What can be said of any map, whoever made it."""
-    return {"deletion": evidence.deletion(h, values, memory=memory)[1],
+def region_seen(net, mask, picture):
+    """(H, W) bool: where the object is in what the network sees. mask (h, w) bool, of the picture's size."""
+    if mask.shape != picture.shape[:2]:
+        raise MinivisError(f"compare: the mask is {mask.shape[0]} x {mask.shape[1]} pixels, the picture "
+                           f"{picture.shape[0]} x {picture.shape[1]}; they must be of the same size")
+    region = net.see(np.repeat(mask[:, :, None] * np.uint8(255), 3, axis=2)).picture[:, :, 0] > 127
+    if not region.any():
+        raise MinivisError("compare: the mask has no white pixel in the part of the picture that the network sees")
+    return region
+
+
+def numbers(h, values, seed, memory, region=None):
+    """What can be said of any map, whoever made it; with the object's region whether it points there."""
+    points = {} if region is None else {
+        "pointing": "hit" if evidence.pointing_game(evidence.flat(values), region) else "miss"}
+    return points | {"deletion": evidence.deletion(h, values, memory=memory)[1],
             "insertion": evidence.insertion(h, values, memory=memory)[1],
             "road": evidence.road(h, values, seed=seed, memory=memory),
             "infidelity": evidence.infidelity_of(h, values, seed=seed, memory=memory),

@@ -9,6 +9,7 @@ from minivis.commands.compare import examine
 from minivis.errors import MinivisError
 from minivis.evidence.curves import blurred
 from minivis.techniques.hiding import hiding
+from minivis.techniques.saliency import saliency
 
 
 @pytest.fixture
@@ -147,6 +148,21 @@ def test_compare_gives_a_row_of_numbers_for_each_technique_and_both_baselines(co
         assert all(isinstance(value, float) for value in table[column])
     assert all(value > 0 for value in table["sensitivity"][:3]) and table["randomised"][3] is None
     assert table["like edges"][4] == 1 and any("guided_backprop: " in note for note in result.notes)
+
+
+def test_compare_plays_the_pointing_game_on_a_mask(conv_net, picture, monkeypatch):
+    monkeypatch.setattr(evidence, "pointing_game", lambda v, region, play=evidence.pointing_game: play(v, region, 0))
+    net = conv_net(bias=0.1)
+    largest = np.unravel_index(saliency(net, picture).values.argmax(), picture.shape[:2])
+    mask = np.zeros(picture.shape[:2], bool)
+    mask[largest] = True
+    for region, said in ((mask, "hit"), (~mask, "miss")):
+        _, table = examine(net, picture, ["saliency"], mask=region)
+        assert table["pointing"][0] == said and len(table["pointing"]) == 3
+    with pytest.raises(MinivisError, match="same size"):
+        examine(net, picture, ["saliency"], mask=mask[:5])
+    with pytest.raises(MinivisError, match="no white pixel"):
+        examine(net, picture, ["saliency"], mask=mask & False)
 
 
 @pytest.mark.parametrize("names, message", [
