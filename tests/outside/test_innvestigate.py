@@ -1,4 +1,5 @@
-"""iNNvestigate's reference files (Gradient, GuidedBackprop, Deconvnet): one layer each, eight pictures, to 1e-6.
+"""iNNvestigate's reference files (Gradient, GuidedBackprop, Deconvnet, InputTimesGradient, IntegratedGradients): one
+layer each, eight pictures, to 1e-6. tools/check_innvestigate.py compares the rules of relevance with the others.
 
 The target is the largest output. The two ReLU rules start there with the output's value, plain gradients with 1.
 """
@@ -52,3 +53,20 @@ def network(case, group):
         w = group["weights/0"][()].astype(np.float64)
         weights = {"conv/weight": w if w.ndim == 4 else w[None, None], "conv/bias": group["weights/1"][()].astype("f8")}
     return Network(layers, weights, "flat", precision="float64")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", ["InputTimesGradient", "IntegratedGradients"])
+def test_input_times_gradient_at_one_place_or_all_along(data_folder, case, name):
+    """Integrated gradients: 64 places from zero on, left Riemann sum. Without biases the largest output is the same at
+    all of them."""
+    with h5py.File(data_folder / "innvestigate" / f"{name}.hdf5") as f:
+        net, x, wanted = network(case, f[case]), f["input"][()].astype(np.float64), f[case]["attribution"][()]
+    largest = net(x)["flat"].numpy()
+    seed = np.eye(largest.shape[1])[largest.argmax(axis=1)]
+    got = 0
+    places = [1.0] if name == "InputTimesGradient" else np.arange(64) / 64
+    for place in places:
+        t = Tensor(place * x, needs_grad=True)
+        got = got + x * gradient(net(t)["flat"], t, seed=seed) / len(places)
+    assert np.any(wanted) and np.abs(got - wanted).max() <= 1e-6

@@ -8,6 +8,7 @@ import pytest
 
 from minivis.layers import Layer
 from minivis.network import Network
+from minivis.relevance import lrp
 from minivis.techniques.occlusion import hide_and_score, spread, window_starts
 from minivis.tensor import Tensor, gradient
 
@@ -66,3 +67,38 @@ def test_occlusion_summed_over_covering_windows():
     x[0, 1, 1] = x[0, 3, 3] = 1
     wanted = [[3, 6, 6, 3, 0], [6, 15, 18, 12, 3], [6, 18, 24, 18, 6], [3, 12, 18, 15, 6], [0, 3, 6, 6, 3]]
     assert np.abs(occluded(net, x, x * 0, (3, 3), (1, 1), mean=False) - wanted).max() <= 1e-6
+
+
+def relevance(net, x, rules):
+    x = Tensor(np.asarray(x), needs_grad=True)
+    y = net(x, keep="inputs")[net.output_layer]
+    return gradient(y, x, rules=rules, seed=y.data)
+
+
+@pytest.mark.parametrize("first, below, above, wanted", [
+    (2, lrp.epsilon(1e-9), lrp.epsilon(1e-9), [18, 36, 54]),
+    (-2, lrp.gamma(1.0, 1e-9), lrp.gamma(0.25, 1e-9), [28 / 3, 104 / 3, 52]),
+    (-2, lrp.alpha_beta(1.0, 0.0, 1e-9), lrp.alpha_beta(1.0, 0.0, 1e-9), [12, 33.6, 50.4]),
+])
+def test_relevance_in_two_dense_layers(first, below, above, wanted):
+    """Input 1, 2, 3; weights 2 (the first of them as given), ReLU, weights 3."""
+    layers = [Layer("input", "input", shape=[1, 1, 3]), Layer("flat", "flatten"), Layer("fc1", "linear", outputs=3),
+              Layer("relu", "relu"), Layer("fc2", "linear", outputs=1)]
+    w = np.full((3, 3), 2.0)
+    w[0, 0] = first
+    net = Network(layers, {"fc1/weight": w, "fc1/bias": np.zeros(3), "fc2/weight": np.full((3, 1), 3.0),
+                           "fc2/bias": np.zeros(1)}, "fc2", precision="float64")
+    got = relevance(net, [[[[1.0, 2, 3]]]], {"fc1": below, "fc2": above, "relu": lrp.passed_relu})
+    assert np.abs(got.ravel() - wanted).max() <= 1e-6
+
+
+def test_relevance_of_the_convolutional_net(net):
+    got = relevance(net, X, {name: lrp.epsilon(1e-9) for name in ("conv1", "fc1")}
+                    | dict.fromkeys(("relu1", "relu2"), lrp.passed_relu))
+    assert np.abs(got[0, :, :, 0] - [[0, 1, 2, 3], [0, 5, 6, 7], [0, 9, 10, 11], [0, 0, 0, 0]]).max() <= 1e-6
+
+
+def test_relevance_goes_to_the_cell_that_is_the_maximum():
+    layers = [Layer("input", "input", shape=[2, 2, 1]), Layer("pool", "max_pool", kernel=2), Layer("flat", "flatten")]
+    net = Network(layers, {}, "flat", precision="float64")
+    assert relevance(net, [[[[1.0], [2]], [[5], [6]]]], "plain").ravel().tolist() == [0, 0, 0, 6]
