@@ -65,17 +65,23 @@ def scatter(points, colours, side=760, marks=None):
 def thumbnails(points, pictures, side=1000, frames=None):
     """Pictures (N, s, s, 3) at points (N, 2); later ones lie over earlier ones. frames: a colour (N, 3) around each."""
     N = len(points)
-    size = int(np.clip(1.1 * side / np.sqrt(N), 14, pictures.shape[1]))
+    size = int(np.clip(1.1 * side / np.sqrt(N), 14, max(28, pictures.shape[1])))
     places = on_sheet(points, side, side, size / 2 + 6)
     sheet = np.full((side, side, 3), 255, np.uint8)
     for i, (x, y) in enumerate(places):
-        tile = np.asarray(Image.fromarray(pictures[i]).resize((size, size), Image.Resampling.BOX))
+        tile = at_size(pictures[i], size)
         tile = np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=255)
         if frames is not None:
             tile = framed(tile[1:-1, 1:-1], frames[i], max(1, size // 16))
         top, left = round(y - tile.shape[0] / 2), round(x - tile.shape[1] / 2)
         sheet[top:top + tile.shape[0], left:left + tile.shape[1]] = tile
     return sheet
+
+
+def at_size(picture, side):
+    """A square picture at a side: enlarged pixel by pixel, reduced by averaging."""
+    how = Image.Resampling.NEAREST if side >= picture.shape[0] else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(picture).resize((side, side), how))
 
 
 def framed(tile, colour, width):
@@ -137,7 +143,7 @@ def table(values, rows, columns, low=0.0, high=1.0, colours="viridis", cell=26):
                 else (200, 200, 200)
             draw.rectangle((x, y, x + cell - 1, y + cell - 1), colour)
             if cell >= 34:
-                text = f"{v:.2f}" if np.isfinite(v) else "-"
+                text = f"{v:.2f}".replace("-0.00", "0.00") if np.isfinite(v) else "-"
                 dark = np.dot(colour, (0.299, 0.587, 0.114)) > 140
                 draw.text((x + (cell - small.getlength(text)) / 2, y + cell // 2 - 6), text,
                           (0, 0, 0) if dark else (255, 255, 255), small)

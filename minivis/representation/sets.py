@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from .. import batching
+from ..charts import at_size
 from ..dataset import Pictures, open_pictures
 from ..errors import MinivisError
 from ..indexing.job import pooled
@@ -138,7 +138,7 @@ class Gathered:
     def pixels(self):
         """(N, D) float32 in 0..1: the small pictures as vectors."""
         side = min(PIXELS, self.thumbs.shape[1])
-        small = [reduced(picture, side) for picture in self.thumbs]
+        small = [at_size(picture, side) for picture in self.thumbs]
         return np.stack(small).reshape(len(small), -1).astype(np.float32) / 255
 
 
@@ -206,20 +206,11 @@ def numbered(labels):
 
 
 def squared(picture, side):
-    """The middle square of a picture at a side of `side` pixels, never enlarged."""
+    """The middle square of a picture at a side of `side` pixels, so that all of a set are of one size."""
     height, width = picture.shape[:2]
     least = min(height, width)
     top, left = (height - least) // 2, (width - least) // 2
-    return reduced(picture[top:top + least, left:left + least], side)
-
-
-def reduced(picture, side):
-    """A square picture averaged down to a side; one that is smaller is enlarged without interpolation, so that all of
-    a set are of one size."""
-    if picture.shape[0] == side:
-        return picture
-    how = Image.Resampling.BOX if picture.shape[0] > side else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(picture).resize((side, side), how))
+    return at_size(picture[top:top + least, left:left + least], side)
 
 
 def host(array):

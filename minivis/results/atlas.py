@@ -6,7 +6,6 @@ import numpy as np
 from .. import charts
 from ..figures import number
 from .base import Panel, Result
-from .map import show_small
 
 SHEET = 900             # about the side of a sheet
 
@@ -57,8 +56,8 @@ class Atlas(Result):
     def panels(self):
         rows, columns = self.grid
         side = int(np.clip(SHEET // max(rows, columns), 16, self.icons.shape[1]))
-        photographs = np.stack([show_small(p, side) for p in self.photographs])
-        icons = np.stack([show_small(p, side) for p in self.icons])
+        photographs = np.stack([charts.at_size(p, side) for p in self.photographs])
+        icons = np.stack([charts.at_size(p, side) for p in self.icons])
         drawn, seen = (charts.board(tiles, rows, columns, self.filled) for tiles in (icons, photographs))
         return [Panel("What the layer sees there, drawn by the network", drawn, exact=True,
                       caption="Each icon is optimised towards the mean activation of its cell; cells side by side are "

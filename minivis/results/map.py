@@ -116,7 +116,7 @@ class Map(Result):
         colours, labels, _, shown = self.colours()
         rows, columns, cells = self.grid
         size = int(np.clip(SHEET // max(rows, columns), 12, 96))
-        tiles = np.stack([show_small(picture, size) for picture in self.thumbs])
+        tiles = np.stack([charts.at_size(picture, size) for picture in self.thumbs])
         sheet = charts.board(tiles, rows, columns, cells, frames=colours if labels or shown else None)
         return Panel(f"The map on a grid of {rows} \N{MULTIPLICATION SIGN} {columns}", sheet, shown,
                      self.value_name if shown else "", self._framed(labels), exact=True)
@@ -126,10 +126,3 @@ class Map(Result):
 
 
 METHOD_NAMES = {"pca": "principal components", "tsne": "t-SNE", "opentsne": "t-SNE (openTSNE)", "umap": "UMAP"}
-
-
-def show_small(picture, size):
-    """A square picture at a size: enlarged by pixels, reduced by averaging."""
-    from PIL import Image
-    how = Image.Resampling.NEAREST if size >= picture.shape[0] else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(picture).resize((size, size), how))

@@ -47,7 +47,7 @@ def probe(net: Network, source: Folder = None, *, data: Literal["digits"] | None
     for name in names:
         X = gathered.features[name][known]
         rows.append({"layer": name, "values": X.shape[1], **fit(X, y, folds, strength, seed)._asdict()})
-    notes = list(gathered.notes)
+    notes = [*gathered.notes, "If the network was trained on these very pictures, its upper layers know their labels."]
     if not known.all():
         notes.append(f"{int((~known).sum())} pictures without a label are left out.")
     return Probes(rows, gathered.labels, chance(y), pictures=len(y), folds=folds, notes=notes,
