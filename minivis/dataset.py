@@ -253,6 +253,11 @@ def _reopen(text):
     return kind(**fields)
 
 
+def printable(text):
+    """A name for people: bytes of a file name that are no UTF-8, which no terminal and no figure takes, spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def data_is_encoded(row):
     """Whether a row of an HDF5 dataset is the bytes of a picture file and not pixels."""
     return row.ndim == 1

@@ -2,6 +2,7 @@
 import time
 from typing import Literal
 
+from ..dataset import printable
 from ..errors import MinivisError
 from ..options import File, Folder, Layer, Network
 from ..results.report import Report
@@ -58,5 +59,5 @@ def _report(made, before, seconds):
     if made.bad:
         listed = f", the first {LISTED}:" if len(made.bad) > LISTED else ":"
         notes.append(f"{len(made.bad):,} more could not be read{listed}")
-        notes += [f"  {one['name']}: {one['why']}" for one in made.bad[:LISTED]]
+        notes += [f"  {printable(one['name'])}: {one['why']}" for one in made.bad[:LISTED]]
     return Report(table, f"wrote {made.path}", notes)

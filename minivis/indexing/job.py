@@ -2,7 +2,7 @@
 
 A Job says what to compute. It can be sent to another process or machine: the network travels as its table and weights,
 the pictures as the place where they are. A part is what comes back, a nested dict of arrays (so monitor.write_state
-can keep it): first, count (which pictures of the set), good (which of them could be read), bad {name: why},
+can keep it): first, count (which pictures of the set), good (which of them could be read), bad [{name, why}],
 pixels (g, s, s, 3), features {layer: (g, D)}, top {layer: Top as a dict}. Pictures are numbered as in the whole set.
 """
 import functools
@@ -11,7 +11,7 @@ import json
 import numpy as np
 
 from .. import batching
-from ..dataset import reopen
+from ..dataset import printable, reopen
 from ..errors import MinivisError
 from ..network import Network
 from ..preprocessing import resize
@@ -61,7 +61,7 @@ class Job:
         try:
             seen = self.net.see(reopen(self.source).load(name), size=self.size)
         except (MinivisError, OSError, MemoryError) as error:
-            return " ".join(str(error).split()) or type(error).__name__
+            return printable(" ".join(str(error).split()) or type(error).__name__)
         small = resize(seen.picture, (self.pixels, self.pixels))
         return self.net.preprocessing.normalize(seen.picture, self.net.dtype), small
 
@@ -79,7 +79,7 @@ class Job:
             for name in self.layers:
                 tops[name].append(strongest(values[name], numbers[part], self.keep, self.per_picture))
         return {"first": first, "count": len(names), "good": good,
-                "bad": {name: why for name, why in zip(names, loaded) if isinstance(why, str)},
+                "bad": [{"name": name, "why": why} for name, why in zip(names, loaded) if isinstance(why, str)],
                 "pixels": np.array([small for _, small in fine], np.uint8).reshape(-1, self.pixels, self.pixels, 3),
                 "features": {name: np.concatenate(each) for name, each in features.items() if each},
                 "top": {name: merge(each, self.keep)._asdict() for name, each in tops.items() if each}}
@@ -95,7 +95,7 @@ def join(parts, keep):
     tops = {name for part in parts for name in part["top"]}
     return {"first": parts[0]["first"], "count": sum(part["count"] for part in parts),
             "good": np.concatenate([part["good"] for part in parts]),
-            "bad": {name: why for part in parts for name, why in part["bad"].items()},
+            "bad": [one for part in parts for one in part["bad"]],
             "pixels": np.concatenate([part["pixels"] for part in parts]),
             "features": {name: np.concatenate([part["features"][name] for part in parts if name in part["features"]])
                          for name in sorted(features)},

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dataset import open_pictures
+from ..dataset import open_pictures, printable
 from ..errors import MinivisError
 from ..files import atomic_write, check_folder
 from ..monitor import SilentMonitor, Stop, read_state, write_state
@@ -201,13 +201,13 @@ class _Assembly:
         good, self.bad, tops = [], [], {}
         for part in parts:
             good.append(part["good"])
-            self.bad += [{"name": name, "why": why} for name, why in part["bad"].items()]
+            self.bad += part["bad"]
             for name, top in part["top"].items():
                 tops[name] = merge([tops[name], Top(**top)], keep) if name in tops else _padded(Top(**top), keep)
         good = np.concatenate(good)
         if not good.any():
             raise MinivisError(f"not one of {len(good)} pictures in {pictures.path} can be read; the first, "
-                               f"{self.bad[0]['name']}: {self.bad[0]['why']}")
+                               f"{printable(self.bad[0]['name'])}: {self.bad[0]['why']}")
         number = np.cumsum(good) - 1                            # new number of each picture of the set
         self.top = {name: _renumbered(top, number) for name, top in tops.items()}
         readable = np.flatnonzero(good)
@@ -232,7 +232,8 @@ class _Assembly:
             file["labels"], file["bad"] = json.dumps(self.labels), json.dumps(self.bad)
             file["size"] = np.array(job.size, np.int64)
             group = file.create_group("pictures")
-            group.create_dataset("names", data=self.names, dtype=h5py.string_dtype())
+            names = [name.encode("utf-8", "surrogateescape") for name in self.names]
+            group.create_dataset("names", data=names, dtype=h5py.string_dtype())
             group["label"] = self.label
             count, columns = len(self.names), {}
             columns["pixels"] = group.create_dataset("pixels", (count, job.pixels, job.pixels, 3), np.uint8)

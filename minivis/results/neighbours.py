@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import show
-from ..dataset import SUFFIXES
+from ..dataset import SUFFIXES, printable
 from ..figures import named_grid
 from ..preprocessing import resize
 from ..targets import imagenet_classes
@@ -86,7 +86,7 @@ def _tile(picture):
 def told(row):
     """What a picture is called in figures: its label, of a WordNet id the first of its names, else its file."""
     label = row["label"]
-    return row["name"] if label is None else dict(imagenet_classes()).get(label, label).split(",")[0]
+    return printable(row["name"] if label is None else dict(imagenet_classes()).get(label, label).split(",")[0])
 
 
 def short(text, width):

@@ -3,6 +3,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..dataset import printable
 from ..errors import MinivisError
 from ..indexing import distances as d
 from ..indexing import open_index
@@ -53,7 +54,7 @@ def neighbours(net: Network, index: Index, picture: Picture, *, layer: Layer | N
         all_distances = d.to_features(index, layer.name, query, metric, memory)
         chosen = d.nearest(all_distances, count, same)
     by_pixels = d.nearest(pixel_distances, count, same)
-    notes = [f"Left out: {index.names[i]}, which has the same pixels." for i in same[:3]]
+    notes = [f"Left out: {printable(index.names[i])}, which has the same pixels." for i in same[:3]]
     notes += _approximation(approximate, index)
     shown, missing = _pictures(net, index, [*chosen, *by_pixels])
     return Neighbours(all_distances[chosen], pixel_distances[by_pixels], _rows(index, chosen, all_distances),
@@ -92,4 +93,5 @@ def _pictures(net, index, chosen):
     except (MinivisError, OSError) as error:
         rows = np.unique(chosen)
         small = dict(zip(rows.tolist(), index.pixels(rows)))
-        return [resize(small[int(i)], index.size) for i in chosen], [f"Shown are the index's small pictures: {error}"]
+        shown = [resize(small[int(i)], index.size) for i in chosen]
+        return shown, [f"Shown are the index's small pictures: {printable(str(error))}"]

@@ -3,6 +3,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..dataset import printable
 from ..errors import MinivisError
 from ..indexing import open_index
 from ..indexing.cutting import Cutter
@@ -102,7 +103,7 @@ def _cut(cutter, index, chosen, top, by, monitor):
         notes.append(f"Stopped after {done} of {total} patches.")
     if gone:
         notes.append(f"{len(gone)} of {len(wanted)} pictures could be read when the index was made, and cannot now; "
-                     f"the first: {gone[0]}")
+                     f"the first: {printable(str(gone[0]))}")
     if cutter.changed:
         notes.append(f"{cutter.changed} of {done} patches do not give the activation that the index has kept: their "
                      "pictures have changed since.")

@@ -1,4 +1,5 @@
 """The pass over a set of pictures: what it keeps is what the network says, however the pass was run or interrupted."""
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from minivis.dataset import open_pictures
 from minivis.errors import MinivisError
@@ -187,6 +189,27 @@ def test_killed_at_any_moment_and_run_again_it_is_the_same(net, photos, same, tm
     build(stored, photos, tmp_path / "y.h5", **ASKED)
     same(open_index(tmp_path / "x.h5"), open_index(tmp_path / "y.h5"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.h5", "x.h5", "y.h5"]
+
+
+def test_file_names_that_are_no_utf8(net, tmp_path, capsys):
+    """Linux allows any bytes in a name; nothing that is written or printed may stumble over them at the end."""
+    from minivis.commands.index import index
+    folder = tmp_path / "p"
+    folder.mkdir()
+    data = io.BytesIO()
+    Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(20, 20, 3)).save(data, "PNG")
+    for name, content in ((b"a\xff.png", data.getvalue()), ("\u00fc.png".encode(), data.getvalue()),
+                          (b"b\xfe.png", b"")):
+        try:
+            with open(os.fsencode(folder) + b"/" + name, "wb") as file:
+                file.write(content)
+        except OSError:
+            pytest.skip("this file system takes only UTF-8 names")
+    report = index(net, str(folder), out=str(tmp_path / "x.h5"))
+    assert "b\\udcfe.png" in report.text() and report.text().encode()
+    made = open_index(tmp_path / "x.h5")
+    assert made.names == [os.fsdecode(b"a\xff.png"), "\u00fc.png"] and made.bad[0]["name"] == os.fsdecode(b"b\xfe.png")
+    assert made.pictures().load(made.names[0]).shape == (20, 20, 3)
 
 
 def test_begun_anew_the_old_parts_are_gone(net, photos, tmp_path):
