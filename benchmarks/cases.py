@@ -115,9 +115,12 @@ MAP_NETWORKS = {"squeezenet1_0": (227, "fire9", "fire5:7@12,12"), "vgg16": (224,
 def map_cases(network):
     """{technique: Case} of a network: its side, the layer of class activation maps, the unit of unit_gradient."""
     side, layer, unit = MAP_NETWORKS[network]
+    others = {"unit_gradient": unit}
+    if network == "squeezenet1_0":
+        others["ablation_cam"] = "drop9"        # grad-cam replaces the layer by one that reads a single input
     return {technique: Case(f"map/{technique}/{network}", "map", (1, side, side, 3), network, head=True,
-                            technique=technique, layer=unit if technique == "unit_gradient" else layer,
-                            passes=entry.passes) for technique, entry in MAPS.items()}
+                            technique=technique, layer=others.get(technique, layer), passes=entry.passes)
+            for technique, entry in MAPS.items()}
 
 
 def _maps():
