@@ -37,6 +37,7 @@ def gradcam_plus_plus(net: Network, picture: Picture, *, target: Target = None, 
 def plus_plus_weights(a, g, stabilizer=0.0):
     """(K,) from a, g (h, w, K). The common code adds 1e-6 to alpha's denominator, which depends on the gradient's
     unit: with small gradients it decides the map. Here a denominator of zero gives zero."""
-    below = 2 * g ** 2 + a.sum(axis=(0, 1)) * g ** 3 + stabilizer
-    alpha = np.where((g != 0) & (below != 0), g ** 2 / np.where(below == 0, 1, below), 0)
+    square = g * g              # powers are ten times as slow
+    below = 2 * square + a.sum(axis=(0, 1)) * square * g + stabilizer
+    alpha = np.where((g != 0) & (below != 0), square / np.where(below == 0, 1, below), 0)
     return (alpha * np.maximum(g, 0)).sum(axis=(0, 1))
