@@ -8,7 +8,8 @@ redraw   one picture through a feed-forward network (minivis.style_networks.tran
          pictures a second
 
 Every engine and size has a process of its own. torch-cl is PyTorch in channels_last. Of `step` the losses before the
-first and the last step must agree, of `redraw` the pictures. memory: the largest resident size of the process.
+first and the last step must agree, of `redraw` the pictures. memory: the largest resident size of the process. On a
+busy machine the seconds of processors (all threads together) say more than those of the clock.
 """
 import argparse
 import json
@@ -145,7 +146,7 @@ def torch_step(a):
         loss = loss + WEIGHTS["tv"] * rough
         loss.backward()
         optimiser.step()
-        return float(loss)
+        return float(loss.detach())
     return run
 
 
@@ -189,15 +190,17 @@ def one(a):
     work = {"step": our_step if ours else torch_step, "redraw": our_redraw if ours else torch_redraw}[a.work]
     run = work(a)
     first = run()
-    seconds, answers = [], [first]
+    seconds, answers, worked = [], [first], time.process_time()
     while len(seconds) < FEWEST or (sum(seconds) < AT_LEAST and len(seconds) < MOST):
         begun = time.perf_counter()
         answers.append(run())
         seconds.append(time.perf_counter() - begun)
+    worked = (time.process_time() - worked) / len(seconds)
     if a.work == "redraw":
         np.save(Path(a.folder) / f"{a.only}.npy", np.asarray(first))
     answers = answers[:FEWEST + 1] if a.work == "step" else []
-    print(json.dumps({"seconds": float(np.median(seconds)), "timed": len(seconds), "losses": answers,
+    print(json.dumps({"seconds": float(np.median(seconds)), "cpu_seconds": worked,
+                      "timed": len(seconds), "losses": answers,
                       "peak_mb": peak_mb()}))
 
 
@@ -216,7 +219,8 @@ def measure(a, work, side, folder):
             ours = found["ours"]
             beside = (f"   ours takes {ours['seconds'] / seconds:.2f} of its time, {ours['peak_mb'] / peak:.2f} of its "
                       "memory")
-        print(f"{work:7} {side:5}  {engine:9} {speed}  {peak:7.0f} MB{beside}", flush=True)
+        print(f"{work:7} {side:5}  {engine:9} {speed}  {found[engine]['cpu_seconds']:7.3f} s of processors  "
+              f"{peak:7.0f} MB{beside}", flush=True)
     return found
 
 
