@@ -10,7 +10,7 @@ from ..objectives import class_scores
 from ..tensor import Tensor, gradient
 
 
-AT_ONCE = {"cpu": 8, "gpu": 256}    # more pictures in a batch of a CPU's would only leave its caches
+AT_ONCE = {"cpu": 5, "gpu": 256}    # more pictures in a batch only leave a CPU's caches
 
 
 def batches(net, count, each, memory):
