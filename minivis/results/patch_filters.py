@@ -51,7 +51,7 @@ class PatchFilters(Result):
         about = show.good_columns(len(shown))
         columns = min(range(max(1, about - 2), about + 3), key=lambda c: (-len(shown) % c, abs(c - about)))
         tiles, _ = show.filter_tiles(np.moveaxis(shown, 0, 3), "filter", max(12, round(SHEET / columns)))
-        title = f"{self.layer}: the network, trained to classify" if name == "network" else TITLES[name]
+        title = f"{self.layer}: the network's own" if name == "network" else TITLES[name]
         oriented = float(np.median(self.orientation[name]))
         more = f"; {len(shown)} of {len(filters)} shown" if len(shown) < len(filters) else ""
         return Panel(title, show.grid(tiles, columns, 2), exact=True,

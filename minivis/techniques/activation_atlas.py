@@ -37,8 +37,7 @@ def activation_atlas(net: Network, source: Folder, *, layer: Layer = None, per_p
     w = S^-1 v, S the covariance of the vectors, so that what all of them share counts little. Carter, Armstrong,
     Schubert, Johnson, Olah 2019, doi:10.23915/distill.00015.
 
-    icons (cells, s, s, 3); below each row of the figure's second panel lie the pictures whose vectors are nearest to
-    the means, which nobody optimised.
+    icons (cells, s, s, 3). Beside them the figure shows the pictures whose vectors are nearest to the means.
     Caution: an average over a cell is no picture that the network ever saw.
 
     source       pictures: a folder, zip, tar, HDF5 file or list of files
@@ -141,11 +140,12 @@ def draw(net, layer, directions, power, icon, steps, rate, memory, seed, monitor
     count = max(1, min(TOGETHER, int((batching.default_budget() if memory is None else batching.parse_bytes(memory))
                                      // max(1, each))))
     icons, histories, total = [], [], steps * len(directions)
+    start = parameterization("fourier", net, (side, side), len(directions)).start(seed, 0.01)
     for first in range(0, len(directions), count):
         block = directions[first:first + count]
         p = parameterization("fourier", net, (side, side), len(block))
         run = Run(ascent(net, towards(layer, block, power, net.dtype), p, views, seed, wake=WAKE),
-                  p.start(seed, 0.01), optimizer_of("adam", rate), steps)
+                  start[first:first + count], optimizer_of("adam", rate), steps)
         whole = follow(run, monitor, lambda z, p=p: to_uint8(views.window(p.levels(z)))[0], before=steps * first,
                        total=total)
         icons.append(to_uint8(views.window(p.levels(run.z))))

@@ -104,6 +104,9 @@ def test_atlas_icons_climb_towards_the_mean_of_their_cell(small_net, two_folders
         assert cell in found.cells and np.isfinite(found.means[i]).all()
     scores = found.history["score"]
     assert scores.shape == (24, len(found.icons)) and (scores[-4:].mean(axis=0) > scores[:2].mean(axis=0)).all()
+    tight = mv.activation_atlas(small_net(), str(two_folders), layer="relu1", per_picture=2, columns=2, steps=24,
+                                icon=12, method="pca", memory=1)
+    assert np.array_equal(tight.icons, found.icons)     # one at a time: the same bits
     with pytest.raises(MinivisError, match="gap has no positions"):
         mv.activation_atlas(small_net(), str(two_folders), layer="gap")
 
