@@ -263,7 +263,7 @@ class Job:
             if file is not None:
                 result.save(file)
                 self._wrote(file)
-        if getattr(self.args, "figure", None):
+        if self.name in techniques.TECHNIQUES and getattr(self.args, "figure", None):
             from .image import save
             save(result.picture(), self.args.figure)
             self._wrote(self.args.figure)
@@ -363,7 +363,10 @@ def _check_raw(path):
 
 
 def _failed(error):
-    if isinstance(error, MemoryError):
+    if type(error).__module__.startswith("cupy") and isinstance(error, MemoryError):
+        from .devices import out_of_memory
+        error = out_of_memory(error)
+    if isinstance(error, MemoryError) and not isinstance(error, MinivisError):
         message = f"out of memory: {error}".rstrip(": ") + "; a smaller picture or --memory may help"
     elif isinstance(error, KeyError) and error.args:
         message = str(error.args[0])        # str(KeyError) would add quotes

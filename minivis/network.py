@@ -15,6 +15,7 @@ from .errors import MinivisError
 from .layer_ops import PRECISIONS, check_precision, run_layer
 from .layers import Table, did_you_mean
 from .names import aliases
+from .ops.transfer import to_memory_of
 from .preprocessing import Preprocessing
 from .shapes import infer_shapes, weight_shapes
 from .tensor import Tensor
@@ -153,8 +154,10 @@ class Network:
             if data.dtype != self.dtype:
                 raise MinivisError(f"net(x): x is {data.dtype}, but the network computes in {self.dtype}; use "
                                    f"net.with_precision({str(data.dtype)!r}) or convert x")
-            return x
-        return Tensor(kernels.xp(data).ascontiguousarray(data.astype(self.dtype, copy=False)))
+        else:
+            x = Tensor(kernels.xp(data).ascontiguousarray(data.astype(self.dtype, copy=False)))
+        some = next(iter(self.weights.values()), None)
+        return x if some is None else to_memory_of(x, some.data)   # pictures come from the host, and gradients go there
 
     def _notice_changes(self):
         if self._version != self.weights.version:

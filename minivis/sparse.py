@@ -11,6 +11,7 @@ from .layer_ops import run_layer
 from .layers import Layer
 from .ops import index
 from .ops.geometry import pair
+from .ops.transfer import to_memory_of
 from .preprocessing import Box
 from .shapes import infer_shapes, pads, steps
 from .tensor import Tensor
@@ -52,7 +53,8 @@ class UnitField:
         """Tensor (N, 1, 1, K): the layer at the unit's place, from a Tensor (N, h, w, C) of the box's pixels."""
         if self.box is None:
             raise MinivisError(f"{self.layer}: this unit cannot be computed from a part of the picture")
-        values = {self.names[0]: pixels}
+        some = next(iter(self.net.weights.values()), None)
+        values = {self.names[0]: pixels if some is None else to_memory_of(pixels, some.data)}
         for name in self.names[1:]:
             layer, spans, padding = self.net.table[name], [], ()
             for a in (0, 1):

@@ -125,9 +125,9 @@ def gradient(score, wrt, *, rules="plain", seed=None):
         raise ValueError("gradient: the score does not depend on any tensor that needs a gradient")
     seed = _seed(score, seed)
     grads = walk({score._node(): seed}, [t._node() for t in wanted], rules)
-    xp = kernels.xp(score.data)
     result, given_out = [], {id(seed)}
     for t, g in zip(wanted, grads):
+        xp = kernels.xp(t.data)         # an input of the host gets its gradient there
         g = xp.zeros_like(t.data, order="C") if g is None else xp.asarray(g, order="C")
         if id(g) in given_out or not g.flags.owndata:
             g = g.copy()            # the caller may write into it: it must be nobody else's

@@ -179,8 +179,8 @@ def rows(shape):
     length = W * C
     block = min(THREADS, -(-length // 32) * 32)
     if length >= 1 << 31 or -(-length // block) > 65535 or N * H >= 1 << 31:
-        raise ValueError(f"an array {tuple(shape)} has rows longer, or more rows, than the GPU kernels count; give smaller "
-                         "pictures or batches")
+        raise ValueError(f"an array {tuple(shape)} has rows longer, or more rows, than the GPU kernels count; give "
+                         "smaller pictures or batches")
     return (N * H, -(-length // block)), block
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from . import launch
 
 _SOURCE = "gemm.cu"
-_GEMM = np.dtype([(name, np.int64) for name in
-                  "M N K slice a_m a_k b_k b_n a_batch b_batch symmetric".split()], align=True)      # struct Gemm
+_GEMM = np.dtype([(name, np.int64) for name in ("M", "N", "K", "slice", "a_m", "a_k", "b_k", "b_n", "a_batch",
+                                                "b_batch", "symmetric")], align=True)      # struct Gemm
 _THREADS = 256
 _SLICE = 512            # depth of a slice: 16 steps; part of the result's last bits, so one number for every shape
 _FLAT = 8               # up to so many rows a tile of 4 x 256 does less useless work than one of 64 x 64
@@ -78,8 +78,8 @@ def _some_rows(left, right, y, M, N, depth, slices, steps, bias, batches, apart,
     tile = (4, 256) if flat else (64, 64)
     grid = -(-M // tile[0]) * -(-N // tile[1]), batches * slices
     if grid[1] > 65535:
-        raise ValueError(f"a sum over {depth} numbers for {batches} pictures is longer than the GPU kernels count; give "
-                         "smaller batches")
+        raise ValueError(f"a sum over {depth} numbers for {batches} pictures is longer than the GPU kernels count; "
+                         "give smaller batches")
     launch.run(_SOURCE, ("gemm_flat" if flat else "gemm") + launch.suffix(y), grid, _THREADS,
                (left, right, partial, np.array((M, N, depth, _SLICE, *steps, apart, apart, symmetric), _GEMM)[()]))
     launch.run(_SOURCE, "add_slices" + launch.suffix(y), launch.blocks(y.size), launch.THREADS,

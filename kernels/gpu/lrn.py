@@ -42,4 +42,5 @@ def _struct(shape, size, alpha, beta, k, per_size, mirrored):
     before, after = size // 2, (size - 1) // 2
     if mirrored:
         before, after = after, before
-    return np.array((shape[2] * shape[3], shape[3], before, after, alpha / size if per_size else alpha, beta, k), _LRN)[()]
+    a = alpha / size if per_size else alpha
+    return np.array((shape[2] * shape[3], shape[3], before, after, a, beta, k), _LRN)[()]

@@ -6,8 +6,8 @@ from . import launch
 
 _SOURCE = "pooling.cu"
 _BYTE_CELLS = 255
-_POOL = np.dtype([(name, np.int32) for name in "H W C OH OW kh kw sh sw top bottom left right count_pad".split()],
-                 align=True)        # struct Pool
+_POOL = np.dtype([(name, np.int32) for name in ("H", "W", "C", "OH", "OW", "kh", "kw", "sh", "sw", "top", "bottom",
+                                                "left", "right", "count_pad")], align=True)     # struct Pool
 
 
 def max_pool_forward(x, size, stride, pad, ceil):
@@ -27,8 +27,8 @@ def max_pool_backward(dy, switches, x_shape, size, stride, pad, ceil):
     """dx: each output hands its gradient to the cell its switch names; overlapping windows add."""
     dy, out = _gradient("max_pool_backward", dy, x_shape, size, stride, pad, ceil)
     if switches.shape != dy.shape:
-        raise ValueError(f"max_pool_backward: a gradient {dy.shape}, but switches {switches.shape}; give the switches of "
-                         "the same forward pass")
+        raise ValueError(f"max_pool_backward: a gradient {dy.shape}, but switches {switches.shape}; give the switches "
+                         "of the same forward pass")
     dx = launch.empty(dy, x_shape)
     _run("max_pool_backward" + _kind(switches), dx, (dy, switches, dx), _struct(x_shape, out, size, stride, pad))
     return dx

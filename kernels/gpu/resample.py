@@ -25,7 +25,8 @@ def axis_matmul(x, m, axis):
         y[...] = 0
         return y
     kind, band = launch.suffix(x), launch.empty(x, (out, 2), np.int32)
-    launch.run(_SOURCE, "bands" + kind, -(-out * 32 // launch.THREADS), launch.THREADS, (m, band, *launch.i64(*m.shape)))
+    launch.run(_SOURCE, "bands" + kind, -(-out * 32 // launch.THREADS), launch.THREADS,
+               (m, band, *launch.i64(*m.shape)))
     grid, block = launch.rows(y.shape)
     name, sizes = ("along_rows", (H, out, W * C)) if axis == 1 else ("along_columns", (W, out, C))
     launch.run(_SOURCE, name + kind, grid, block, (x, m, band, y, *(np.int32(n) for n in sizes)))

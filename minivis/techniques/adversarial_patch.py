@@ -91,7 +91,8 @@ def judge(victim, layer, originals, patch, wanted, seed):
         for k in range(CHECKS):
             for sticker, found in ((patch, hits), (other(n), others)):
                 draw = np.random.default_rng([seed, ATTACK, 4, n, k])
-                u = layer.on(victim.of(original), Tensor(sticker[None].astype(victim.net.dtype)), draw).data
+                ink = Tensor(to_device(victim.net, sticker[None].astype(victim.net.dtype)))
+                u = layer.on(victim.of(original), ink, draw).data
                 found.append(victim.reads(victim.rounded(u)) == wanted)
                 if sticker is patch and k == 0 and n < SHOWN:
                     examples.append(victim.rounded(u))

@@ -1,6 +1,7 @@
 """Why tiny changes fool: the linear explanation of adversarial pictures, in numbers."""
 import numpy as np
 
+from .. import kernels
 from ..errors import MinivisError
 from ..optimize import dot, host
 from ..options import Network, Picture, Range, Target
@@ -31,7 +32,7 @@ def linear_explanation(net: Network, picture: Picture, *, target: Target = None,
     first = int(logits.argmax())
     other = int(np.argsort(-logits, kind="stable")[1]) if target is None else goal_of(victim, logits[None], target)[0]
     lead, g = lead_of(victim, u, first, other)
-    direction = np.sign(host(g)).astype(net.dtype)
+    direction = kernels.xp(u).sign(g).astype(net.dtype)
     size = float(np.abs(host(g).astype(np.float64)).sum())
     table = {"epsilon": [], "predicted": [], "measured": [], "first": [], "other": [], "choice": []}
     for epsilon in epsilons:
