@@ -192,6 +192,12 @@ def test_interrupting_is_exit_130(folder, monkeypatch, capsys):
     assert run(folder, "classify", "@a.png") == 130
 
 
+def test_compare_writes_its_figure_where_it_is_told(folder, tmp_path, capsys):
+    argv = ("compare", "@a.png", "--techniques", "saliency", "--network", "@tiny.h5", "--quick")
+    assert run(folder, *argv, "--figure", tmp_path / "maps.png") == 0
+    assert "saliency" in capsys.readouterr().out and (tmp_path / "maps.png").stat().st_size > 1000
+
+
 def test_an_interrupted_run_delivers_what_it_has(folder, tmp_path, monkeypatch, capsys):
     from minivis.monitor import TerminalMonitor
 
