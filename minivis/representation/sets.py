@@ -4,6 +4,7 @@
     for batch in batches(net, chosen): ...              # Batch(numbers, x, pictures)
     gathered = gather(net, chosen, ["fire9"])           # labels, thumbnails and features of all that could be read
 """
+import math
 import os
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -155,6 +156,7 @@ def gather(net, chosen, layers=(), *, pool="mean", thumb=THUMB, says=False, memo
         layers = [net.layer_name(name) for name in layers]
         if says and net.logits_layer is None:
             raise MinivisError(f"network {net.name} names no classes")
+        check_room(net, layers, len(chosen.names), pool, memory)
         asked = list(dict.fromkeys([*layers, *([net.logits_layer] if says else [])])) or None
         numbers, thumbs, found, said = [], [], {name: [] for name in layers}, []
         for batch in batches(net, chosen, asked, memory=memory, monitor=monitor):
@@ -172,6 +174,18 @@ def gather(net, chosen, layers=(), *, pool="mean", thumb=THUMB, says=False, memo
     label, labels = numbered([chosen.labels[i] for i in numbers])
     return Gathered([chosen.names[i] for i in numbers], label, labels, np.stack(thumbs), features,
                     np.concatenate(said) if said else None, chosen.notes())
+
+
+def check_room(net, layers, count, pool, memory, copies=2):
+    """An error if the features of so many pictures, `copies` times, take more than the memory budget."""
+    shapes = net.shapes(net.input_size or (SIDE, SIDE))
+    budget = batching.default_budget() if memory is None else batching.parse_bytes(memory)
+    widths = {name: math.prod(shapes[name]) if pool == "none" else shapes[name][-1] for name in layers}
+    need = 4 * copies * count * sum(widths.values())
+    if need > budget and pool == "none":
+        raise MinivisError(f"all values of {', '.join(layers)} on {count} pictures need {need / 1e9:.2g} GB, more than "
+                           f"the {budget / 1e9:.2g} GB there are; use --pool mean, a smaller --limit, other --layers "
+                           "or more --memory")
 
 
 def from_index(path, layer=None, limit=None, seed=0):

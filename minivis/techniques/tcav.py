@@ -20,7 +20,7 @@ MOST_LAYERS = 5         # chosen when none are named
 
 
 def tcav(net: Network, concept: Folder, random: Folder, *, target: Target, pictures: Folder | None = None,
-         layers: list[Layer] | None = None, runs: int = 20, pool: Literal["none", "mean"] = "none", limit: int = 100,
+         layers: list[Layer] | None = None, runs: int = 20, pool: Literal["mean", "none"] = "mean", limit: int = 100,
          memory=None, seed=0, monitor=None) -> Concepts:
     """How far a class heeds a concept that is given by pictures: testing with concept activation vectors.
 
@@ -39,7 +39,8 @@ def tcav(net: Network, concept: Folder, random: Folder, *, target: Target, pictu
     pictures   pictures of the class, on which the score is counted; none means the concept's and the random ones
     layers     which layers; none means five of them, from the first to the last
     runs       planes of each kind
-    pool       none: a direction in all values of a layer; mean: in the mean of each channel
+    pool       mean: a direction in the means of the channels, wherever in the picture; none: in all values of a layer,
+               as in the paper, which takes more pictures and more memory
     limit      of each set, at most so many pictures, drawn at random
     """
     if runs < 2:
@@ -49,6 +50,7 @@ def tcav(net: Network, concept: Folder, random: Folder, *, target: Target, pictu
     chosen = {"concept": sets.open_set(concept, limit, seed), "random": sets.open_set(random, limit, seed)}
     if pictures is not None:
         chosen["class"] = sets.open_set(pictures, limit, seed)
+    sets.check_room(net, names, sum(len(one.names) for one in chosen.values()), pool, memory, copies=4)
     values, slopes = {}, {}
     for key, one in chosen.items():
         values[key], slopes[key] = measure(net, one, names, index, pool, memory, monitor,
@@ -69,11 +71,16 @@ def tcav(net: Network, concept: Folder, random: Folder, *, target: Target, pictu
                      "chance": float(np.mean(chance)), "chance_deviation": float(np.std(chance)), "p": p,
                      "accuracy": float(np.mean(accuracy)), "significant": bool(p < SIGNIFICANT),
                      "pictures": len(along), "scores": [float(s) for s in scores],
-                     "chance_scores": [float(s) for s in chance]})
+                     "chance_scores": [float(s) for s in chance],
+                     "linear": bool(np.ptp(along, axis=0).max() <= 1e-6 * np.abs(along).max())})
     notes = [f"{key}: {note}" for key, one in chosen.items() for note in one.notes()]
     if pictures is None:
         notes.append("Counted on the concept's and the random pictures; with --pictures it is counted on pictures of "
                      "the class.")
+    straight = [row["layer"] for row in rows if row["linear"]]
+    if straight:
+        notes.append(f"{', '.join(straight)}: the class score is the same straight line there on all pictures, so "
+                     "that each direction scores 0 or 1.")
     if not any(row["significant"] for row in rows):
         notes.append("No layer's score differs from that of random directions: nothing is shown.")
     return Concepts(rows, class_dict(net, index), runs=runs, size=size, notes=notes,

@@ -25,7 +25,7 @@ def test_gathered_features_are_those_of_one_picture_after_the_other(small_net, t
 def test_memory_changes_no_bit(small_net, two_folders, pool, width):
     net = small_net()
     many = sets.gather(net, sets.open_set(two_folders), ["relu2"], pool=pool).features["relu2"]
-    one = sets.gather(net, sets.open_set(two_folders), ["relu2"], pool=pool, memory=1).features["relu2"]
+    one = sets.gather(net, sets.open_set(two_folders), ["relu2"], pool=pool, memory=120_000).features["relu2"]
     assert many.shape == (24, width) and np.array_equal(many, one)
 
 
@@ -58,3 +58,8 @@ def test_a_set_without_readable_pictures_is_an_error(small_net, tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(MinivisError, match="none of the pictures"):
         sets.gather(small_net(), sets.open_set(tmp_path), ["gap"])
+
+
+def test_features_that_do_not_fit_into_memory_are_refused_before_work_begins(small_net, two_folders):
+    with pytest.raises(MinivisError, match=r"all values of relu2 on 25 pictures need 0.0001 GB.*use --pool mean"):
+        sets.gather(small_net(), sets.open_set(two_folders), ["relu2"], pool="none", memory=50_000)
