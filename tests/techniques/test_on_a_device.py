@@ -1,7 +1,9 @@
 """Every technique on a network that lies on another device: it runs, mixes no arrays of two memories, leaves nothing
-there, and finds what the CPU finds. The device is a stand-in for CuPy's arrays on the host (tools/cuda_shim), so this
-shows what moves where, and not what a GPU computes.
+there, and finds what the CPU finds. The device is a stand-in for CuPy's arrays on the host (tools/cuda_shim), which
+shows what moves where and not what a GPU computes; and a GPU, where there is one.
 """
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -50,15 +52,17 @@ def test_most_techniques_are_in_this_file():
     assert len(NAMES) > 35 and set(HOW) <= set(NAMES)
 
 
+@pytest.mark.parametrize("device", [pytest.param(installed, id="stand-in"),
+                                    pytest.param(contextlib.nullcontext, id="gpu", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_technique_finds_the_same_on_another_device(name, conv_net, tmp_path):
+def test_a_technique_finds_the_same_on_another_device(name, device, conv_net, tmp_path):
     args, how = HOW.get(name, ((PICTURE,), {}))
     if how.get("baselines") is ...:
         image.save(OTHER, tmp_path / "other.png")
         how = {**how, "baselines": str(tmp_path)}
     function, net = techniques.load(name), conv_net(precision="float64")
     expected = function(net, *args, **how).arrays()
-    with installed():
+    with device():
         there = net.to("gpu")
         assert there.device == "gpu"
         found = function(there, *args, **how).arrays()

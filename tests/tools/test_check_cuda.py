@@ -79,5 +79,5 @@ def test_no_compiler_is_a_fault(monkeypatch):
 
 def test_source_that_does_not_compile_is_refused(tmp_path):
     (tmp_path / "bad.cu").write_text('#include "common.cuh"\nextern "C" __global__ void f(i64 n) { return n; }\n')
-    with pytest.raises(check_cuda.CompilerError, match="bad.cu"):
+    with pytest.raises(check_cuda.CompilerError, match=r"bad\.cu"):
         compiler().log(str(tmp_path / "bad.cu"), "sm_80")

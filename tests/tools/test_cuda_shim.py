@@ -79,7 +79,8 @@ def run(file, kernel, args, grid=1, block=64, shared=0):
 
 def test_every_kernel_is_found(file):
     assert cuda_shim.kernels_in(file) == ["good", "past_the_end", "shared_past_the_end", "no_barrier", "two_barriers",
-                                          "some_leave", "half_a_warp", "absent_lane", "misaligned", "overwrites", "sums"]
+                                          "some_leave", "half_a_warp", "absent_lane", "misaligned", "overwrites",
+                                          "sums"]
     assert sources.text(file).count("thread_number() {") == 1          # the include was put in place
 
 
