@@ -26,7 +26,7 @@ _PARTIAL_BYTES = 48 << 20           # for the chunks' own sums, at most (one chu
 
 (X, DY, PARTIAL, N, H, W, C, OH, OW, K, GROUPS, GROUP_C, GROUP_K, KH, KW, STEP_H, STEP_W, DILATION_H, DILATION_W,
  TOP, LEFT, UNIT_H, UNIT_W, DOWN, ACROSS, UNITS, CHUNKS, PARTS, IN_PLACE, STRIP_W, MERGED, ZEROS, PADDED_K,
- TAP_BYTES, PANEL_BYTES, ROW_BYTES, CHUNK_BYTES, UNIT_N) = range(38)
+ TAP_BYTES, PANEL_BYTES, ROW_BYTES, CHUNK_BYTES, UNIT_N, SYMMETRIC) = range(39)
 
 
 @inlined
@@ -89,6 +89,8 @@ def _unit(d, at, size, width, narrow_width, block, unit, first, part, partial, s
                 source = a + (cell + g * d[GROUP_C]) * size
                 k = (g * d[GROUP_K] + panel * width) * size
                 narrow = d[GROUP_K] - panel * width <= narrow_width
+                if d[SYMMETRIC]:                # what lies below the panel's square on the diagonal is mirrored later
+                    rows = min(d[GROUP_C], (panel + 1) * width)
                 _panel(block, narrow, size, source, d[STEP_W] * d[C] * size, table, segments, b + k, b_step, depth,
                        rows, c, d[ROW_BYTES], d[ZEROS], first)
 
@@ -191,8 +193,11 @@ def _sum_float64(d, scratch, first, last):
 # ------------------------------------------------------------------------------------------------------- the calls
 
 
-def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
-    """out (kh, kw, C/groups, K) = the weight gradient; x and dy contiguous and of one dtype."""
+def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out, symmetric=False):
+    """out (kh, kw, C/groups, K) = the weight gradient; x and dy contiguous and of one dtype.
+
+    symmetric: x is dy and w_shape (1, 1, C, C); only what lies above the diagonal, and a little more, is filled.
+    """
     (N, H, W, C), (_, OH, OW, K), (kh, kw) = x.shape, dy.shape, w_shape[:2]
     size, single = x.itemsize, x.dtype == np.float32
     width = WIDE if single else DOUBLE_WIDE
@@ -232,7 +237,7 @@ def _accumulate(x, dy, w_shape, stride, pad, dilation, groups, out):
         d = np.array([address(x), address(dy), target, N, H, W, C, OH, OW, K, groups, C // groups, K // groups, kh, kw,
                       *stride, *dilation, pad[0], pad[2], unit_h, unit_w, down, across, units, chunks, parts, in_place,
                       strip_w, merged, address(zeros), padded_k, chunk_bytes // taps, panel_bytes,
-                      (width if aside else K) * size, chunk_bytes, unit_n], np.int64)
+                      (width if aside else K) * size, chunk_bytes, unit_n, symmetric], np.int64)
         if depthwise:
             threads.run(_depthwise_float32 if single else _depthwise_float64, d, chunks)
         else:
@@ -268,10 +273,16 @@ def linear_backward_weight(dy, x):
 
 
 def gram(x):
-    """G[n,c,d] = sum over positions of x[n,i,j,c] x[n,i,j,d]. Gatys et al. 2015, arXiv:1505.07376."""
+    """G[n,c,d] = sum over positions of x[n,i,j,c] x[n,i,j,d]. Gatys et al. 2015, arXiv:1505.07376.
+
+    G is symmetric: the products above the diagonal are made, the others copied.
+    """
     x = np.ascontiguousarray(x)
     C = x.shape[3]
     G = np.zeros((x.shape[0], C, C), x.dtype)
     for n in range(x.shape[0] if x.size else 0):
-        _accumulate(x[n:n + 1], x[n:n + 1], (1, 1, C, C), (1, 1), (0, 0, 0, 0), (1, 1), 1, G[n].reshape(1, 1, C, C))
+        _accumulate(x[n:n + 1], x[n:n + 1], (1, 1, C, C), (1, 1), (0, 0, 0, 0), (1, 1), 1, G[n].reshape(1, 1, C, C),
+                    symmetric=True)
+        for k in range(0, C, NARROW):
+            G[n, k + NARROW:, k:k + NARROW] = G[n, k:k + NARROW, k + NARROW:].T
     return G
