@@ -98,10 +98,20 @@ def test_the_film_and_the_preview_of_a_run(folder, tmp_path, capsys):
     assert "must be at least 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--optimizer", "adam"], ["--preset", "yosinski3"],
-                                     ["--preset", "simonyan", "--optimizer", "lbfgs", "--rate", "1"]])
-def test_killed_and_resumed_the_picture_is_the_same(options, folder, tmp_path, capsys):
-    call = ["visualize", "dog", *options, "--steps", "40", "--network", str(folder / "tiny.h5"), "-q"]
+@pytest.mark.parametrize("call", [
+    ["visualize", "dog", "--optimizer", "adam", "--steps", "40"],
+    ["visualize", "dog", "--preset", "yosinski3", "--steps", "40"],
+    ["visualize", "dog", "--preset", "simonyan", "--optimizer", "lbfgs", "--rate", "1", "--steps", "40"],
+    ["visualize", "dog", "--preset", "deep", "--size", "24", "--steps", "20"],
+    ["dream", "@a.png", "--layers", "relu1", "--octaves", "2", "--steps", "10"],
+    ["invert", "@a.png", "--layers", "relu1", "conv2", "--steps", "12"],
+    ["layer-sheet", "conv1", "--size", "24", "--steps", "8", "--batch", "2"],
+    ["carlini-wagner", "@a.png", "--searches", "3", "--steps", "8", "--no-stop-early"],
+    ["adversarial-patch", "@a.png", "@a.png", "--target", "dog", "--steps", "20"],
+    ["universal", "@a.png", "@a.png", "--passes", "12"],
+], ids=lambda call: " ".join(call[:4]))
+def test_killed_and_resumed_the_picture_is_the_same(call, folder, tmp_path, capsys):
+    call = [*words(call, folder), "--network", str(folder / "tiny.h5"), "-q"]
     assert commandline.main([*call, "-o", str(tmp_path / "whole.png"), "--raw", str(tmp_path / "whole.npz")]) == 0
     out = ["-o", str(tmp_path / "out.png"), "--raw", str(tmp_path / "out.npz")]
     run = subprocess.Popen([sys.executable, "-c", SLOWLY, str(ROOT), *call, *out], stdout=subprocess.PIPE, text=True,
