@@ -72,11 +72,11 @@ def plan(text):
 
 
 def phase(text):
-    """A Phase from "EPOCHSxSIZE/SHARP"."""
+    """A Phase from "EPOCHSxSIZE/SHARP"; SIZE+SIZE+...: one of these for each batch."""
     from minivis.training import Phase
     epochs, rest = text.split("x")
     size, _, sharp = rest.partition("/")
-    return Phase(float(epochs), int(size), {"sharp": float(sharp)} if sharp else {})
+    return Phase(float(epochs), tuple(map(int, size.split("+"))), {"sharp": float(sharp)} if sharp else {})
 
 
 def continued(path, recipe):
@@ -127,15 +127,16 @@ def train(args, data, held_out):
 
 def finish(args, trainer, held_out, recipe):
     """Fold, store as float16, measure what was stored, and write the measurement into it."""
-    from minivis import checkpoints, load_network, training
+    from minivis import load_network, training
+    from minivis.checkpoints import minivis_hdf5
     net = training.folded(trainer.trained().to("cpu"))
     net.meta |= {"source": "trained by tools/train_minivgg.py on Tiny ImageNet", "recipe": json.dumps(recipe),
                  "date": datetime.date.today().isoformat()}
-    checkpoints.minivis_hdf5.write(net, args.output, "float16")
+    minivis_hdf5.write(net, args.output, "float16")
     stored = load_network(args.output)
     found = {size: training.accuracy(stored, held_out, size) for size in SIZES}
     net.meta["accuracy"] = accuracy_text(found)
-    checkpoints.minivis_hdf5.write(net, args.output, "float16")
+    minivis_hdf5.write(net, args.output, "float16")
     if args.curve:
         training.loss_curve(trainer.history, args.curve, trainer.per_epoch)
     print(f"{args.output}: {net.meta['accuracy']}")

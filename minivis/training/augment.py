@@ -15,9 +15,9 @@ class Augment:
     size     the side of what comes out, pixels
     scale    share of the picture's area that a resized crop shows, (least, most); shape 3:4 to 4:3.
              Szegedy et al. 2015, arXiv:1409.4842
-    sharp    the probability of a crop that is *not* resized: a window of `size` pixels of the picture, or of the
-             picture mirrored at its border where it is smaller. A network that only ever saw resized pictures is much
-             worse on sharp ones, at any size.
+    sharp    the probability of a crop that is *not* resized: a window of `size` pixels of the picture, shifted a
+             little beyond its mirrored border where the picture is no larger; never of a smaller picture. A network
+             that only ever saw resized pictures is much worse on sharp ones, at any size.
     flip     the probability of a mirror image
     colour   largest change of brightness, contrast and saturation, as a share
     """
@@ -37,12 +37,13 @@ class Augment:
 
     def _one(self, picture, rng):
         sharp, flip = rng.random(2) < (self.sharp, self.flip)
-        crop = self._window(picture, rng) if sharp else self._resized(picture, rng)
+        whole = min(picture.shape[:2]) >= self.size
+        crop = self._window(picture, rng) if sharp and whole else self._resized(picture, rng)
         return crop[:, ::-1] if flip else crop
 
     def _window(self, picture, rng):
         side, (H, W) = self.size, picture.shape[:2]
-        margin = [max(0, side - length) + (side // 8 if length <= side else 0) for length in (H, W)]
+        margin = [side // 8 if length == side else 0 for length in (H, W)]
         if any(margin):
             picture = np.pad(picture, [(m - m // 2, m // 2 + m % 2) for m in margin] + [(0, 0)], "reflect")
         top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])

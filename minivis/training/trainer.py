@@ -25,9 +25,10 @@ AHEAD = 2               # batches that are made while others are being computed
 
 
 class Phase(NamedTuple):
-    """`epochs` times through the data (parts of one allowed) with pictures of `size` pixels. augment: what differs."""
+    """`epochs` times through the data (parts of one allowed) with pictures of `size` pixels, or of one of several sizes,
+    drawn for each batch. augment: the settings of Augment that differ."""
     epochs: float
-    size: int
+    size: int | tuple
     augment: dict = {}
 
 
@@ -65,8 +66,9 @@ class Trainer:
         self.rate, self.batch, self.schedule, self.smoothing, self.seed = rate, batch, schedule, smoothing, seed
         self.momentum = momentum
         self.per_epoch = len(data) // batch
-        self.plan = [(i, round(phase.epochs * self.per_epoch), Augment(phase.size, **(augment or {}) | phase.augment))
-                     for i, phase in enumerate(phases)]
+        self.plan = [(i, round(phase.epochs * self.per_epoch), [
+            Augment(size, **(augment or {}) | phase.augment) for size in np.atleast_1d(phase.size)])
+            for i, phase in enumerate(phases)]
         self.steps = sum(steps for _, steps, _ in self.plan)
         self.weights = {name: net.weights[name] for name in net.weights.trainable()}
         self.statistics = {name: host(t.data).copy() for name, t in net.weights.items()
@@ -90,8 +92,9 @@ class Trainer:
 
     def make_batch(self, i):
         """(x, classes) of step i: network units (batch, size, size, 3), and class numbers."""
-        phase, within, augment = self._place(i)
+        phase, within, augments = self._place(i)
         epoch, place = divmod(within, self.per_epoch)
+        augment = augments[np.random.default_rng([self.seed, 3, i]).integers(len(augments))]
         order = np.random.default_rng([self.seed, 0, phase, epoch]).permutation(len(self.data))
         chosen = order[place * self.batch:(place + 1) * self.batch]
         x = augment(self.data.pictures[chosen], np.random.default_rng([self.seed, 1, i]))
@@ -151,9 +154,9 @@ class Trainer:
         self.history = {name: [float(v) for v in values] for name, values in state["history"].items()}
 
     def _place(self, i):
-        """(phase, step within it, its Augment) of step i."""
-        for phase, steps, augment in self.plan:
+        """(phase, step within it, the Augment of each of its sizes) of step i."""
+        for phase, steps, augments in self.plan:
             if i < steps:
-                return phase, i, augment
+                return phase, i, augments
             i -= steps
         raise MinivisError(f"training: there is no step {i + self.steps} of {self.steps}")

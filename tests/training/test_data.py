@@ -24,7 +24,11 @@ def test_a_sharp_crop_of_a_small_picture_is_mirrored_at_its_border():
     crops = drawn(Augment(12, sharp=1, flip=0, colour=0), RAMP, count=40)
     assert any((crop == RAMP).all() for crop in crops) or len({c.tobytes() for c in crops}) > 1
     assert set(np.unique(crops)) <= set(np.unique(RAMP))
-    assert drawn(Augment(20, sharp=1, colour=0), RAMP).shape == (1, 20, 20, 3)
+
+
+def test_what_is_larger_than_the_picture_is_always_resized():
+    sharp, resized = (drawn(Augment(20, sharp=p, flip=0, colour=0), RAMP, seed=4) for p in (1, 0))
+    np.testing.assert_array_equal(sharp, resized)
 
 
 def test_flip_mirrors_left_and_right():

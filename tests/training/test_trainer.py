@@ -98,6 +98,12 @@ def test_every_epoch_shows_every_picture_once_in_an_order_of_its_own():
     assert seen.make_batch(0)[0].shape == (10, 8, 8, 3) and seen.make_batch(9)[0].shape == (10, 12, 12, 3)
 
 
+def test_a_phase_of_several_sizes_draws_one_for_each_batch():
+    train = Trainer(network(), data(), [Phase(10, (8, 12, 16))], SGD(), 0.1, batch=10)
+    sizes = [train.make_batch(i)[0].shape[1] for i in range(40)]
+    assert set(sizes) == {8, 12, 16} and sizes == [train.make_batch(i)[0].shape[1] for i in range(40)]
+
+
 def test_training_learns_and_the_folded_network_is_the_same_function():
     train = trainer(network(), steps=80)
     steps = list(train)
