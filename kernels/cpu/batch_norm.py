@@ -43,7 +43,7 @@ def _column(b, rows, C):
 
 
 def _where_positive(b, value, bits, offset):
-    """value where its bit in the ReLU's mask is set, else 0. bits: of the column's first row; offset: of x, in bytes."""
+    """value where its bit in the ReLU's mask is set, else 0. bits: those of the first row; offset: of x, in bytes."""
     word = b.load(b.inttoptr(b.add(bits, b.lshr(offset, v.integer(5))), _BITS.as_pointer()), align=1)
     return b.select(b.bitcast(word, _FLAGS), value, _ZERO)
 
