@@ -8,14 +8,15 @@ from ..options import Codes, Layer, Network
 from ..provenance import network_identity
 from ..results import Synthesis
 from .common import recipe
-from .invert import USUAL, Inversion, rows_of
+from .invert import Inversion, rows_of
 
 
 def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = None, size: int | None = None,
                  steps: int = 800, tv: float = 1e-8, alpha: float = 6.0, alpha_weight: float = 0.0,
                  parameterization: Literal["pixels", "fourier", "deep", "generator"] = "fourier",
-                 generator: Network = None, optimizer: Literal["adam", "lbfgs", "sgd"] = "adam",
-                 rate: float | None = None, noise: float | None = None, seed=0, monitor=None) -> Synthesis:
+                 generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] = "auto",
+                 rate: float | None = None, noise: float | None = None, good: float = 0.05, seed=0,
+                 monitor=None) -> Synthesis:
     """A picture from a file that holds nothing but a layer's activations.
 
     Write the codes by `minivis activations PICTURE --layers ... --raw CODES.npz`. What comes out shows what such a file
@@ -33,9 +34,10 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     alpha_weight  its penalty, divided by the number of values
     parameterization   as in `invert`
     generator     a trained generator network, for the parameterisation of that name
-    optimizer     Adam, L-BFGS or gradient descent with momentum 0.9
+    optimizer     Adam, L-BFGS or gradient descent with momentum 0.9; auto chooses by the layer
     rate          size of a step; none means 1 for L-BFGS and for Adam one that suits the parameterisation
     noise         size of the first picture's noise; see `invert`
+    good          relative error at which a layer is left
     """
     codes, notes = dict(codes), []
     about = codes.pop("recipe", None)
@@ -45,11 +47,9 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     side = (size, size) if size else net.input_size
     if side is None:
         raise MinivisError(f"network {net.name} takes pictures of any size; give the side in pixels with --size")
-    usual_rate, usual_noise = USUAL[parameterization]
     settings = {"tv": tv, "alpha": alpha, "alpha_weight": alpha_weight, "parameterization": parameterization,
-                "generator": generator, "optimizer": optimizer, "steps": steps,
-                "rate": rate or (1.0 if optimizer == "lbfgs" else usual_rate),
-                "noise": usual_noise if noise is None else noise}
+                "generator": generator, "optimizer": optimizer, "steps": steps, "rate": rate, "noise": noise,
+                "good": good}
     _check_shapes(net, wanted, side)
     found = Inversion(net, wanted, side, settings, seed).run(monitor)
     rows = rows_of(net, wanted, found.pictures)

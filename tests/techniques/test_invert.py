@@ -4,9 +4,10 @@ import pytest
 
 from minivis.errors import MinivisError
 from minivis.monitor import SilentMonitor, StateFile, Stop
-from minivis.techniques.invert import codes, default_layers, invert, quality, reconstruction
+from minivis.techniques.invert import best_optimizer, codes, default_layers, invert, quality, reconstruction
 
-FAST = {"layers": ["conv1", "relu1"], "optimizer": "lbfgs", "parameterization": "pixels", "tv": 0.0, "steps": 60}
+FAST = {"layers": ["conv1", "relu1"], "optimizer": "lbfgs", "parameterization": "pixels", "tv": 0.0, "steps": 60,
+        "good": 0.0}
 
 
 @pytest.fixture
@@ -29,6 +30,16 @@ def test_a_layer_that_keeps_everything_gives_the_picture_back(conv_net, smooth):
 def test_every_way_of_optimising_descends(conv_net, smooth, options):
     r = invert(conv_net(), smooth, layers=["conv1"], steps=25, **options)
     assert r.history["conv1 loss"][-1] < 0.7 * r.history["conv1 loss"][0]
+
+
+def test_a_layer_is_left_when_it_is_good_and_the_optimiser_suits_its_depth(conv_net, smooth):
+    r = invert(conv_net(), smooth, **{**FAST, "good": 0.1})
+    loss = r.history["conv1 loss"][:, 0]
+    assert 0 < len(loss) < 60 and loss[-1] <= 0.01 < loss[-2] and len(r.pictures) == 2
+    net = conv_net()
+    assert best_optimizer(net, "relu1", (100, 100), "pixels") == "lbfgs"
+    assert best_optimizer(net, "relu1", (5, 100), "pixels") == "adam"
+    assert best_optimizer(net, "relu1", (100, 100), "deep") == "adam"
 
 
 def test_the_penalties_are_the_formula(conv_net, smooth):

@@ -8,7 +8,7 @@ from minivis.techniques.activations import activations
 from minivis.techniques.invert import invert
 from minivis.techniques.invert_codes import invert_codes
 
-FAST = {"optimizer": "lbfgs", "parameterization": "pixels", "tv": 0.0, "steps": 40}
+FAST = {"optimizer": "lbfgs", "parameterization": "pixels", "tv": 0.0, "steps": 40, "good": 0.0}
 
 
 @pytest.fixture
