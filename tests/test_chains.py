@@ -194,3 +194,17 @@ def test_the_plan_names_every_layer_once_and_says_what_is_kept(kernel_set):
     assert [name for names, _, _ in rows for name in names] == [
         name for name in net.table.needed([net.output_layer])[1:] if net.table[name].kind != "dropout"]
     assert any(kept for _, _, kept in rows) and all(how for _, how, _ in rows)
+
+
+@pytest.mark.parametrize("name, side", [("squeezenet1_0", 67), pytest.param("vgg16", 96, marks=pytest.mark.slow)])
+def test_rounding_turns_fewer_than_one_in_a_hundred_thousand_decisions(name, side):
+    """Which units are positive, in float32 by the fastest algorithm and in float64, through a whole network."""
+    net = random_network(name, head=False)
+    relus = [layer for layer in net.table.names if net.table[layer].kind == "relu"]
+    x = np.random.default_rng(0).standard_normal((1, side, side, 3)).astype(np.float32)
+    single, double = net(x, layers=relus), net.with_precision("float64")(x.astype(np.float64), layers=relus)
+    turned = sum(np.count_nonzero((single[r].data > 0) != (double[r].data > 0)) for r in relus)
+    assert turned <= 1e-5 * sum(single[r].data.size for r in relus)
+    for r in relus:
+        error = np.abs(single[r].data - double[r].data).max()
+        assert 0 < error <= 1e-5 * np.abs(double[r].data).max()
