@@ -9,7 +9,6 @@ from ..monitor import SilentMonitor, Stop
 from ..objectives import class_scores
 from ..tensor import Tensor, gradient
 
-
 AT_ONCE = {"cpu": 5, "gpu": 256}    # more pictures in a batch only leave a CPU's caches
 
 
