@@ -19,7 +19,6 @@ from .errors import MinivisError
 from .options import parameters, reserved, summary
 
 PRINTS = ("classify",)      # techniques whose result is read, not looked at: no picture unless -o asks for one
-MAKING = "FGHI"             # families of techniques whose result is a picture of its own, made in many steps
 
 
 def main(argv):
@@ -129,7 +128,7 @@ def parser_for(name, function):
         what = "a folder if there are several pictures" if takes_pictures else "a picture file"
         common.add_argument("-o", "--output", metavar="OUT.png", help=f"where the picture goes; {what}")
         common.add_argument("--raw", metavar="OUT.npz", help="also write the numbers: arrays and the recipe")
-        if techniques.TECHNIQUES[name].family in MAKING:
+        if techniques.TECHNIQUES[name].family in techniques.MAKING:
             common.add_argument("--figure", metavar="FIGURE.png", help="also write the picture among what it was made "
                                 "of: the course of the score, differences, what the network says")
             if "monitor" in reserved(function):

@@ -93,8 +93,7 @@ def command(name, function, texts, settings, file):
     if "net" in settings:
         words += ["--network", settings["net"]]
     entry = techniques.TECHNIQUES[name]
-    from ..commandline import MAKING
-    return " ".join([*words, *(["--figure", file] if entry.family in MAKING else ["-o", file])])
+    return " ".join([*words, *(["--figure", file] if entry.family in techniques.MAKING else ["-o", file])])
 
 
 def write_page(folder, net, shown, skipped, seconds):

@@ -28,6 +28,8 @@ FAMILIES = {
     "I": "Texture and style",
 }
 
+MAKING = "FGHI"         # families whose result is a picture of its own, made in many steps
+
 TECHNIQUES = {
     "classify": Entry("A", "what the network says: the most probable classes"),
     "filters": Entry("A", "the weights of a convolution, as pictures"),
