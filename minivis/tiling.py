@@ -13,12 +13,14 @@ come tileable textures.
 """
 import itertools
 import math
+import os
 from typing import NamedTuple
 
 import numpy as np
 
 from . import kernels, ops
 from .errors import MinivisError
+from .graphs import Captured
 from .optimize import Point, host
 from .receptive_field import field
 from .tensor import Tensor, gradient
@@ -177,10 +179,13 @@ class TiledLoss:
 
     terms       [(group, weight, losses.Term)]; the history holds the sum of each group
     penalties   [(group, weight, f(Tensor of pixels) -> Tensor (1,))], of the whole picture at once
+
+    MINIVIS_CUDA_GRAPHS=1 records the step of an uncut picture on a GPU as a graph (graphs.py) and replays it.
     """
 
     def __init__(self, tiles, to_input, terms, penalties=(), pool=None):
         self.tiles, self.to_input, self.terms, self.penalties, self.pool = tiles, to_input, terms, penalties, pool
+        self.graphs, self.captured = os.environ.get("MINIVIS_CUDA_GRAPHS") == "1", None
         self.statistics = [(term.layers[0], term.statistic) for _, _, term in terms]
 
     def sums(self, z):
@@ -192,6 +197,17 @@ class TiledLoss:
         return [float(term.loss(Tensor(s)).data.sum()) for (_, _, term), s in zip(self.terms, self.sums(z))]
 
     def __call__(self, z, i=0):
+        if self.graphs and kernels.xp(z) is not np and len(self.tiles.tiles) == 1:
+            if self.captured is None:
+                self.captured = Captured(self._step, z)
+            g, *values = self.captured(z)
+        else:
+            g, *values = self._step(z)
+        groups = {name: host(value) for name, value in zip(self.names, values)}
+        return Point(sum(groups.values(), np.zeros(1)), g, groups)
+
+    def _step(self, z):
+        """[gradient, loss of each group], all where z lies; the groups' names are left in `names`."""
         g, groups = kernels.xp(z).zeros_like(z), {}
         if len(self.tiles.tiles) == 1:
             (tile, t, own), = self.tiles.look(z, self.to_input, needs_grad=True, pool=self.pool)
@@ -211,8 +227,9 @@ class TiledLoss:
             t = Tensor(z, needs_grad=True)
             value = f(t) * weight
             g += gradient(value, t)
-            groups[name] = groups.get(name, 0.0) + host(value.data).astype(np.float64)
-        return Point(sum(groups.values(), np.zeros(1)), g, groups)
+            groups[name] = groups.get(name, 0.0) + value.data.astype(np.float64)
+        self.names = list(groups)
+        return [g, *groups.values()]
 
     def _slopes(self, sums, groups):
         """d loss / d statistic of each term; adds the losses to `groups`."""
@@ -220,7 +237,7 @@ class TiledLoss:
         for (name, weight, term), s in zip(self.terms, sums):
             s = Tensor(s, needs_grad=True)
             loss = term.loss(s) * weight
-            groups[name] = groups.get(name, 0.0) + host(loss.data)
+            groups[name] = groups.get(name, 0.0) + loss.data
             slopes.append(gradient(loss, s))
         return slopes
 

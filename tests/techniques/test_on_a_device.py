@@ -3,12 +3,14 @@ there, and finds what the CPU finds. The device is a stand-in for CuPy's arrays 
 shows what moves where and not what a GPU computes; and a GPU, where there is one.
 """
 import contextlib
+import os
 
 import numpy as np
 import pytest
 
-from minivis import image, options, techniques
+from minivis import image, options, techniques, tiling
 from minivis.tensor import Tensor, gradient
+from tools import cuda_shim
 from tools.cuda_shim.cupy_on_host import installed
 
 PICTURE = np.random.RandomState(5).randint(0, 256, (12, 10, 3)).astype(np.uint8)
@@ -98,3 +100,29 @@ def test_the_stand_in_refuses_what_cupy_refuses():
         with pytest.raises(AttributeError):
             cupy.errstate(invalid="ignore")
         assert type(on_device.sum()).__module__ == "cupy" and float(on_device.sum()) == 3
+
+
+def test_a_style_step_handed_to_a_graph_is_the_same_step(conv_net, monkeypatch):
+    """The step of an uncut picture takes the way of MINIVIS_CUDA_GRAPHS=1, with a recorder that only calls it."""
+    args, how = HOW["style"]
+    expected = techniques.load("style")(conv_net(precision="float64"), *args, **how).arrays()
+    recorded = []
+    monkeypatch.setattr(tiling, "Captured", lambda step, z: recorded.append(z.shape) or step)
+    monkeypatch.setenv("MINIVIS_CUDA_GRAPHS", "1")
+    with installed():
+        found = techniques.load("style")(conv_net(precision="float64").to("gpu"), *args, **how).arrays()
+    assert len(recorded) == 1
+    np.testing.assert_allclose(found["values"], expected["values"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(os.environ.get("MINIVIS_SKIP_CUDA_CHECK") == "1" or cuda_shim.compiler() is None,
+                    reason="needs g++ (and MINIVIS_SKIP_CUDA_CHECK not to be 1)")
+@pytest.mark.parametrize("precision, within", [("float64", 1e-12), ("float32", 1e-5)])
+def test_the_cuda_source_finds_what_the_cpu_finds(conv_net, precision, within):
+    """From the picture to the map, every kernel being the GPU's own, run by g++."""
+    net, look = conv_net(precision=precision), techniques.load("guided_backprop")
+    expected = look(net, PICTURE).values
+    with installed(kernels="shim") as backend:
+        found = look(net.to("gpu"), PICTURE).values
+    assert np.abs(found - expected).max() <= within * np.abs(expected).max() > 0
+    assert any("conv" in name for name in backend.launches)

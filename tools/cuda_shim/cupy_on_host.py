@@ -212,7 +212,7 @@ def module(devices=1):
     pool = _Pool()
     cupy.ndarray, cupy.fft, cupy.linalg = ndarray, fft, linalg
     cupy.asarray, cupy.array = _asarray, _from_host("array")
-    cupy.ascontiguousarray = lambda a, **how: _asarray(a, order="C", **how)
+    cupy.ascontiguousarray = lambda a, dtype=None: _asarray(a, dtype, "C")
     cupy.asnumpy = lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a)
     cupy.get_array_module = lambda *arrays: cupy if any(isinstance(a, ndarray) for a in arrays) else np
     cupy.get_default_memory_pool = lambda: pool
