@@ -25,6 +25,7 @@ SHOWN = 16
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="the folder tiny-imagenet-200")
+    parser.add_argument("--split", default="train", choices=("train", "val"), help="val: a tenth of the memory")
     parser.add_argument("--network", default="minivgg")
     parser.add_argument("--layer", default="pool5", help="whose activations are the code")
     parser.add_argument("--seen", default="relu2_1,relu4_1", help="layers in which pictures are compared")
@@ -36,8 +37,10 @@ def main():
     parser.add_argument("--minutes", type=float, help="stop after so long, whatever --steps says")
     parser.add_argument("--resume", action="store_true")
     a = parser.parse_args()
-    net, kept = load_network(a.network), tiny_imagenet(a.data, "val").pictures[:SHOWN]
-    task = GeneratorTask(net, a.layer, tiny_imagenet(a.data).pictures, seen=dict.fromkeys(a.seen.split(","), 1.0),
+    net, kept = load_network(a.network), tiny_imagenet(a.data, "val").pictures
+    pictures = kept[SHOWN:] if a.split == "val" else tiny_imagenet(a.data).pictures
+    kept = kept[:SHOWN]
+    task = GeneratorTask(net, a.layer, pictures, seen=dict.fromkeys(a.seen.split(","), 1.0),
                          batch=a.batch, width=a.width)
     states = StateFile(Path(a.out).with_suffix(".resume.h5"), {**vars(a), "minutes": None, "resume": None}, every=60)
     trainer = StyleTrainer(task, a.steps, a.rate, start=states.load() if a.resume else None)

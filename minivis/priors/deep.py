@@ -86,7 +86,8 @@ class GeneratorPrior:
 
     def __init__(self, net, size, generator, count=1):
         check_generator(generator)
-        self.net, self.units, self.size, self.generator = net, Units(net), tuple(size), generator.with_precision(net.precision)
+        self.net, self.units, self.size = net, Units(net), tuple(size)
+        self.generator = generator.with_precision(net.precision)
         C, each = generator.channels("input"), stride(generator)
         self.shape = (count, *(-(-n // each) for n in size), C)
 

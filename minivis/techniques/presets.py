@@ -6,9 +6,9 @@ what a paper states in units of another network's input is converted (a standard
 
 PLAIN = {
     "parameterization": "pixels", "optimizer": "sgd", "normalize": "none", "momentum": 0.0, "policy": "constant",
-    "rate": 1.0, "progress": 2.0, "steps": 200, "noise": 10.0, "l2": 0.0, "tv": 0.0, "rivals": 0.0, "decay": 0.0, "blur": 0.0,
-    "blur_every": 4, "clip_values": 0.0, "clip_contributions": 0.0, "jitter": 0, "scale": 0.0, "angle": 0.0,
-    "margin": 0, "wrap": False, "clip": True, "positions": "centre",
+    "rate": 1.0, "progress": 2.0, "steps": 200, "noise": 10.0, "l2": 0.0, "tv": 0.0, "rivals": 0.0, "decay": 0.0,
+    "blur": 0.0, "blur_every": 4, "clip_values": 0.0, "clip_contributions": 0.0, "jitter": 0, "scale": 0.0,
+    "angle": 0.0, "margin": 0, "wrap": False, "clip": True, "positions": "centre",
 }
 YOSINSKI = {**PLAIN, "rate": 1000.0, "steps": 300}          # rates: found by looking, on SqueezeNet
 
@@ -20,7 +20,7 @@ PRESETS = {
     "simonyan": {**PLAIN, "rate": 400.0, "normalize": "l2", "momentum": 0.5, "l2": 3e-7, "noise": 1.0},
     # Yosinski et al. 2015, table 1: four settings found by random search
     "yosinski1": {**YOSINSKI, "decay": 0.0, "blur": 0.5, "blur_every": 4, "clip_values": 50.0},
-    "yosinski2": {**YOSINSKI, "rate": 10000.0, "decay": 0.3, "clip_values": 20.0},
+    "yosinski2": {**YOSINSKI, "rate": 20000.0, "decay": 0.3, "clip_values": 20.0},
     "yosinski3": {**YOSINSKI, "rate": 3000.0, "decay": 1e-4, "blur": 1.0, "blur_every": 4},
     "yosinski4": {**YOSINSKI, "rate": 3000.0, "decay": 0.0, "blur": 0.5, "blur_every": 4, "clip_contributions": 90.0},
     # Stanford's course CS231n, assignment 3: rate 25 and penalty 1e-3 in units of a standard deviation
