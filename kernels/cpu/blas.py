@@ -138,4 +138,5 @@ def batch_norm_forward(x, scale, shift, eps, rectify=False):
 
 def batch_norm_backward(dy, x, scale, mean, var, eps, mask=None):
     """As the definition, of a mask as batch_norm_forward packs it."""
-    return reference.batch_norm_backward(dy, x, scale, mean, var, eps, mask if mask is None else unpack_mask(mask, x.shape))
+    positive = mask if mask is None else unpack_mask(mask, x.shape)
+    return reference.batch_norm_backward(dy, x, scale, mean, var, eps, positive)
