@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import MinivisError
+from ..indexing import open_index
 from ..loading import DEFAULT
 from ..options import File, Folder, Layer, Network
 from ..provenance import make_recipe
@@ -71,7 +72,10 @@ def map(net: Network, source: Folder = None, *, data: Literal["digits"] | None =
         if space == "both" or pool != "mean" or colour == "prediction":
             raise MinivisError("map: an index holds its features as they were pooled, and no predictions; for "
                                "--space both, --pool and --colour prediction name the pictures themselves")
+        if net is not None:
+            open_index(source).check_network(net)
         gathered, layer = sets.from_index(source, layer, limit, seed)
+        common["recipe"]["network"] = open_index(source).network
     else:
         chosen = sets.open_set(chosen, limit, seed)
         if net is None and (space != "pixels" or colour == "prediction"):
@@ -97,7 +101,8 @@ def _recipe(net, seed, **options):
 
 def _network_for(given):
     """Which network to load for a command line that names none; None: none is needed."""
-    if given.features is not None or (given.space == "pixels" and given.colour != "prediction"):
+    indexed = given.source is not None and sets.is_index(given.source)
+    if given.features is not None or indexed or (given.space == "pixels" and given.colour != "prediction"):
         return None
     return "digits" if given.data == "digits" else DEFAULT
 

@@ -82,6 +82,11 @@ def test_a_map_from_an_index_equals_the_map_of_the_pictures(small_net, two_folde
     two = mv.map(small_net(), str(two_folders), layer="relu2", method="pca")
     assert one.names == two.names and one.labels == two.labels and np.array_equal(one.label, two.label)
     assert np.allclose(one.points, two.points, atol=1e-5)
+    alone = mv.map(None, str(tmp_path / "i.h5"), method="pca")
+    assert np.array_equal(alone.points, one.points)
+    assert alone.recipe["network"]["weights"] == one.recipe["network"]["weights"] == small_net().weights_hash()
+    with pytest.raises(MinivisError, match="other weights than another"):
+        mv.map(small_net(1, name="another"), str(tmp_path / "i.h5"))
     with pytest.raises(MinivisError, match="an index holds its features as they were pooled"):
         mv.map(small_net(), str(tmp_path / "i.h5"), space="both")
 
