@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
 from . import launch  # noqa: F401
-from .chain import chain_backward_input, chain_forward, describe_chain  # noqa: F401
 from .batch_norm import batch_norm_backward, batch_norm_forward  # noqa: F401
+from .chain import chain_backward_input, chain_forward, describe_chain  # noqa: F401
 from .conv import conv2d_backward_input, conv2d_backward_weight, conv2d_forward  # noqa: F401
 from .linear import gram, linear_backward_input, linear_backward_weight, linear_forward  # noqa: F401
 from .lrn import lrn_backward, lrn_forward  # noqa: F401
