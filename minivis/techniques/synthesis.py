@@ -76,17 +76,20 @@ def ascent(net, objective, p, views, seed, penalties=(), wake=0):
             terms[name] = host(term.data).astype(np.float64) * weight
         g = gradient(loss, t) if loss.needs_grad else kernels.xp(z).zeros_like(z)
         if rules and i < wake and score.needs_grad:
-            g = g + (gradient(score, t) if penalties else -g) - gradient(score, t, rules=rules)
-        return Point(host(loss.data).astype(np.float64), _woken(g, score, t, penalties), terms)
+            climb = gradient(score, t, rules=rules)
+            g = g + (gradient(score, t) if penalties else -g) - climb
+        else:
+            climb = None
+        return Point(host(loss.data).astype(np.float64), _woken(g, score, t, penalties, climb), terms)
     return evaluate
 
 
-def _woken(g, score, t, penalties):
+def _woken(g, score, t, penalties, climb):
     """g, with the gradient through sleeping ReLUs added for the pictures whose score has none."""
     xp = kernels.xp(g)
     if float(xp.abs(score.data).min()) > 0 or not score.needs_grad:
         return g
-    plain = gradient(score, t) if penalties else g      # in waking steps g is the redirected one: awake if not zero
+    plain = climb if climb is not None else gradient(score, t) if penalties else g      # redirected: awake if not zero
     axes = tuple(range(1, g.ndim))
     asleep = ~xp.any(plain != 0, axis=axes, keepdims=True)
     if not bool(asleep.any()):
