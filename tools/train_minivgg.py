@@ -6,7 +6,7 @@
 The state after every few minutes lies beside the output (`.state.h5`); a killed run goes on from there with the same
 bits. `--phases 4x32/0.1,5x48,3x64` are epochs x size, and the share of crops that are not resized (see Augment).
 Behind a semicolon another cycle of the learning rate follows, `;HEIGHT:PHASES`: a finished training is continued by
-naming what it was and what comes next.
+naming what it was and what comes next. The result is the mean of the weights at the ends of the cycles.
 """
 import argparse
 import datetime
@@ -33,7 +33,8 @@ def parser():
     p.add_argument("--data", required=True, help="the folder tiny-imagenet-200")
     p.add_argument("-o", "--output", default=str(Path(__file__).parents[1] / "weights" / "minivgg.h5"))
     p.add_argument("--eval", action="store_true", help="state the accuracy of the file --output and end")
-    p.add_argument("--phases", default="4x32/0.1,5x48/0.4,3x64/0.5", help="epochs x size / sharp, ...")
+    p.add_argument("--phases", default="4x32/0.1,5x48/0.4,3x64/0.5;0.2:1.5x48+64+64+80+96+128/0.5",
+                   help="epochs x size / sharp, ...")
     p.add_argument("--rate", type=float, default=0.1)
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--weight-decay", type=float, default=5e-4)
@@ -105,7 +106,7 @@ def train(args, data, held_out):
     trainer = training.Trainer(net, data, sum(phases, []), training.SGD(0.9, args.weight_decay), args.rate,
                                schedule=training.cycles(list(zip(lengths, heights))), batch=args.batch,
                                smoothing=args.smoothing, seed=args.seed, start=state.load(),
-                               augment={"scale": (args.scale, 1.0)})
+                               augment={"scale": (args.scale, 1.0)}, average_at=np.cumsum(lengths).tolist())
     some = training.Pictures(held_out.pictures[::5], held_out.classes[::5], held_out.labels)
     print(f"{net.parameters:,} parameters, {len(data):,} pictures, {trainer.steps:,} steps", flush=True)
     bar = tqdm(total=trainer.steps, initial=trainer.done, unit="step", mininterval=10, dynamic_ncols=True)
@@ -129,7 +130,7 @@ def finish(args, trainer, held_out, recipe):
     """Fold, store as float16, measure what was stored, and write the measurement into it."""
     from minivis import load_network, training
     from minivis.checkpoints import minivis_hdf5
-    net = training.folded(trainer.trained().to("cpu"))
+    net = training.folded(trainer.trained(average=True).to("cpu"))
     net.meta |= {"source": "trained by tools/train_minivgg.py on Tiny ImageNet", "recipe": json.dumps(recipe),
                  "date": datetime.date.today().isoformat()}
     minivis_hdf5.write(net, args.output, "float16")

@@ -17,7 +17,8 @@ SPELT = {"lrp": "Layer-wise relevance propagation", "deeplift": "DeepLIFT", "cam
          "bim": "Basic iterative method (BIM)", "fgsm": "Fast gradient sign method (FGSM)", "deepfool": "DeepFool",
          "pgd": "Projected gradient descent (PGD)", "carlini_wagner": "Carlini and Wagner's attack", "cka": "CKA",
          "grabcut": "GrabCut", "dream": "DeepDream", "lime": "LIME", "kernel_shap": "KernelSHAP", "rise": "RISE",
-         "tcav": "Concept directions (TCAV)", "guided_gradcam": "Guided Grad-CAM", "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
+         "tcav": "Concept directions (TCAV)", "guided_gradcam": "Guided Grad-CAM",
+         "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
 
 
 @dataclass(eq=False)

@@ -25,8 +25,8 @@ AHEAD = 2               # batches that are made while others are being computed
 
 
 class Phase(NamedTuple):
-    """`epochs` times through the data (parts of one allowed) with pictures of `size` pixels, or of one of several sizes,
-    drawn for each batch. augment: the settings of Augment that differ."""
+    """`epochs` times through the data (parts of one allowed) with pictures of `size` pixels, or of one of several
+    sizes, drawn for each batch. augment: the settings of Augment that differ."""
     epochs: float
     size: int | tuple
     augment: dict = {}
@@ -51,11 +51,13 @@ class Trainer:
     smoothing   label smoothing. Szegedy et al. 2016, arXiv:1512.00567
     augment     settings of Augment beside the size
     momentum    of the running mean and variance that batch normalisation uses after training
+    average_at  steps after which the weights count: `trained` then gives their mean (stochastic weight averaging,
+                Izmailov et al. 2018, arXiv:1803.05407; here of the ends of a few cycles)
     start       the state() of an interrupted run with the same settings
     """
 
     def __init__(self, net, data, phases, optimiser, rate, *, batch=128, schedule=one_cycle, smoothing=0.1,
-                 augment=None, momentum=0.98, seed=0, start=None):
+                 augment=None, momentum=0.98, average_at=(), seed=0, start=None):
         if net.logits_layer is None:
             raise MinivisError("training: the network has no logits layer")
         if not net.weights.trainable():
@@ -64,7 +66,7 @@ class Trainer:
             raise MinivisError(f"training: batch {batch} must be from 1 to the number of pictures, {len(data)}")
         self.net, self.data, self.optimiser = net, data, optimiser
         self.rate, self.batch, self.schedule, self.smoothing, self.seed = rate, batch, schedule, smoothing, seed
-        self.momentum = momentum
+        self.momentum, self.average_at, self.kept = momentum, tuple(average_at), {}
         self.per_epoch = len(data) // batch
         self.plan = [(i, round(phase.epochs * self.per_epoch), [
             Augment(size, **(augment or {}) | phase.augment) for size in np.atleast_1d(phase.size)])
@@ -118,6 +120,8 @@ class Trainer:
         for name, value in (("loss", loss), ("accuracy", accuracy), ("rate", rate)):
             self.history[name].append(value)
         self.done += 1
+        if self.done in self.average_at:
+            self.kept[str(self.done)] = self._arrays()
         return Step(self.done, self.steps, loss, accuracy, rate, x.shape[1])
 
     def evaluate(self, x, classes, i):
@@ -132,16 +136,26 @@ class Trainer:
         measured = {name: host(t.data) for name, t in values.items()}
         return float(losses.numpy().mean()), right, dict(zip(self.weights, found)), measured
 
-    def trained(self):
-        """The network as it is now, frozen, with the running statistics."""
-        arrays = {name: tensor.data.copy() for name, tensor in self.weights.items()}
-        xp = kernels.xp(next(iter(arrays.values())))
-        return self.net.with_weights(arrays | {name: xp.array(a) for name, a in self.statistics.items()})
+    def trained(self, average=False):
+        """The network as it is now, frozen, with the running statistics; or the mean over `average_at`, as far as it
+        has come."""
+        arrays = self._arrays()
+        if average and self.kept:
+            every = list(self.kept.values())
+            arrays = {name: np.mean([kept[name] for kept in every], axis=0, dtype=np.float64).astype(array.dtype)
+                      for name, array in arrays.items()}
+        xp = kernels.xp(next(iter(self.weights.values())).data)
+        return self.net.with_weights({name: xp.array(array) for name, array in arrays.items()})
+
+    def _arrays(self):
+        """{name: array on the host} of weights and running statistics, copied."""
+        return {name: np.array(host(t.data)) for name, t in self.weights.items()} | {
+            name: array.copy() for name, array in self.statistics.items()}
 
     def state(self):
         """All that a later run needs to go on from here."""
         return {"done": self.done, "weights": {name: host(t.data) for name, t in self.weights.items()},
-                "statistics": dict(self.statistics), "optimiser": self.optimiser.state(),
+                "statistics": dict(self.statistics), "optimiser": self.optimiser.state(), "kept": dict(self.kept),
                 "history": {name: np.array(values) for name, values in self.history.items()}}
 
     def _resume(self, state):
@@ -150,6 +164,7 @@ class Trainer:
         for name, tensor in self.weights.items():
             tensor.data[...] = xp.asarray(state["weights"][name])
         self.statistics = {name: np.array(a) for name, a in state["statistics"].items()}
+        self.kept = {step: {name: np.array(a) for name, a in kept.items()} for step, kept in state["kept"].items()}
         self.optimiser.restore(state["optimiser"], xp)
         self.history = {name: [float(v) for v in values] for name, values in state["history"].items()}
 

@@ -1,4 +1,6 @@
 """The training loop on tiny networks: gradients, resuming, folding, learning."""
+import copy
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,21 @@ def test_every_epoch_shows_every_picture_once_in_an_order_of_its_own():
     assert all(np.bincount(order).tolist() == [10] * 4 for order in orders)
     assert (orders[0] != orders[1]).any()
     assert seen.make_batch(0)[0].shape == (10, 8, 8, 3) and seen.make_batch(9)[0].shape == (10, 12, 12, 3)
+
+
+def test_the_mean_of_the_weights_at_chosen_steps_survives_a_resume():
+    train, seen = trainer(network(), average_at=[4, 9]), []
+    for step in train:
+        if step.done in (4, 9):
+            seen.append(train.trained())
+        if step.done == 6:
+            train_later = trainer(network(seed=5), average_at=[4, 9], start=copy.deepcopy(train.state()))
+    for _ in train_later:
+        pass
+    for finished in (train, train_later):
+        for name, tensor in finished.trained(average=True).weights.items():
+            mean = (seen[0].weights[name].data.astype(float) + seen[1].weights[name].data) / 2
+            np.testing.assert_array_equal(tensor.data, mean.astype(np.float32))
 
 
 def test_a_phase_of_several_sizes_draws_one_for_each_batch():
