@@ -103,8 +103,9 @@ def train(args, data, held_out):
     state = continued(Path(args.output).with_suffix(".state.h5"), recipe)
     net = untrained(data.labels, args.seed, args.device)
     lengths = [sum(round(phase.epochs * (len(data) // args.batch)) for phase in cycle) for cycle in phases]
-    trainer = training.Trainer(net, data, sum(phases, []), training.SGD(0.9, args.weight_decay), args.rate,
-                               schedule=training.cycles(list(zip(lengths, heights))), batch=args.batch,
+    trainer = training.Trainer(net, data, [phase for cycle in phases for phase in cycle],
+                               training.SGD(0.9, args.weight_decay), args.rate, batch=args.batch,
+                               schedule=training.cycles(list(zip(lengths, heights))),
                                smoothing=args.smoothing, seed=args.seed, start=state.load(),
                                augment={"scale": (args.scale, 1.0)}, average_at=np.cumsum(lengths).tolist())
     some = training.Pictures(held_out.pictures[::5], held_out.classes[::5], held_out.labels)
