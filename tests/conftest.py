@@ -1,5 +1,6 @@
 """What all tests share: data from outside, GPUs, the kernel sets, and a count of what was not run for want of them."""
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ def _gpu_missing():
         return "cupy is not installed"
     except Exception as error:      # cupy raises types of its own when there is no driver
         return f"cupy finds no usable device: {error}"
+
+
+def pytest_configure():
+    """A shell starts what it puts into the background with Ctrl-C ignored; tests of Ctrl-C want it as it usually is."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

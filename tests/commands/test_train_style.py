@@ -75,7 +75,7 @@ def test_the_style_loss_goes_down_and_the_file_redraws(net, folder, stripes, tmp
 
 def test_several_styles_learn_in_turn_and_keep_their_names(net, folder, stripes, tmp_path):
     train_style(net, list(stripes), names=["red", "blue"], data=[str(folder / "data")], out=str(tmp_path / "s.h5"),
-                steps=80, **SMALL, rate=1e-2)
+                steps=160, **SMALL, rate=1e-2)
     made = read(tmp_path / "s.h5")
     picture = np.array(Image.open(folder / "data" / "1.png"))
     assert style_names(made) == ["red", "blue"]
