@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..errors import MinivisError
+from ..optimize import host
 
 
 class SGD:
@@ -87,8 +88,3 @@ class AdamW:
 def decays(name):
     """Whether weight decay pulls on the weight of this name."""
     return name.endswith("/weight")
-
-
-def host(array):
-    """The array in the memory of the host."""
-    return array.get() if hasattr(array, "get") else array

@@ -18,12 +18,13 @@ import numpy as np
 from .. import kernels, losses, ops
 from ..dataset import open_pictures
 from ..errors import MinivisError
+from ..optimize import host
 from ..parameterize import Units, to_device
 from ..preprocessing import resize
 from ..style_losses import moments
 from ..style_networks import blended, encoded_layer, in_style_of, styles_of
 from ..tensor import Tensor, gradient
-from .optimisers import AdamW, host
+from .optimisers import AdamW
 from .schedules import cosine
 
 NOISE_LEVELS, DRAWS = 50.0, 31      # deviation of the noise that losses are measured by; a stream of random numbers

@@ -16,9 +16,9 @@ import numpy as np
 from .. import kernels
 from ..errors import MinivisError
 from ..ops.loss import cross_entropy
+from ..optimize import host
 from ..tensor import gradient
 from .augment import Augment
-from .optimisers import host
 from .schedules import one_cycle
 
 AHEAD = 2               # batches that are made while others are being computed
