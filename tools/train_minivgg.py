@@ -7,6 +7,9 @@ The state after every few minutes lies beside the output (`.state.h5`); a killed
 bits. `--phases 4x32/0.1,5x48,3x64` are epochs x size, and the share of crops that are not resized (see Augment).
 Behind a semicolon another cycle of the learning rate follows, `;HEIGHT:PHASES`: a finished training is continued by
 naming what it was and what comes next. The result is the mean of the weights at the ends of the cycles.
+
+Without the state, `--start FILE` goes on from the weights of a finished file: batch normalisation is put back so that
+the function stays the same, and the recipe that is stored names both trainings.
 """
 import argparse
 import datetime
@@ -35,6 +38,7 @@ def parser():
     p.add_argument("--eval", action="store_true", help="state the accuracy of the file --output and end")
     p.add_argument("--phases", default="4x32/0.1,5x48/0.4,3x64/0.5;0.2:1.5x48+64+64+80+96+128/0.5",
                    help="epochs x size / sharp, ...")
+    p.add_argument("--start", metavar="FILE", help="a minivgg whose weights are where this training begins")
     p.add_argument("--rate", type=float, default=0.1)
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--weight-decay", type=float, default=5e-4)
@@ -60,6 +64,18 @@ def untrained(labels, seed, device):
                   meta={"architecture": "minivgg", "licence": "the weights: public domain (CC0)"}).to(choose(device))
     net.weights.unfreeze()
     return net
+
+
+def begun(net, path, pictures):
+    """`net` with the weights of a finished file, made trainable again; statistics of some training pictures at 64 px."""
+    from minivis import load_network
+    from minivis.training import unfolded
+    before = load_network(path)
+    x = before.preprocessing.normalize(pictures, before.dtype)
+    start = net.with_weights(unfolded(before, net.table, x))
+    start.weights.unfreeze()
+    start.meta["began_with"] = before.meta.get("recipe", "")
+    return start
 
 
 def plan(text):
@@ -102,6 +118,8 @@ def train(args, data, held_out):
     recipe = {key: value for key, value in vars(args).items() if key not in elsewhere}
     state = continued(Path(args.output).with_suffix(".state.h5"), recipe)
     net = untrained(data.labels, args.seed, args.device)
+    if args.start:
+        net = begun(net, args.start, data.pictures[::100])
     lengths = [sum(round(phase.epochs * (len(data) // args.batch)) for phase in cycle) for cycle in phases]
     trainer = training.Trainer(net, data, [phase for cycle in phases for phase in cycle],
                                training.SGD(0.9, args.weight_decay), args.rate, batch=args.batch,
@@ -132,6 +150,8 @@ def finish(args, trainer, held_out, recipe):
     from minivis import load_network, training
     from minivis.checkpoints import minivis_hdf5
     net = training.folded(trainer.trained(average=True).to("cpu"))
+    if args.start:
+        recipe = recipe | {"start": json.loads(net.meta.pop("began_with") or "null")}
     net.meta |= {"source": "trained by tools/train_minivgg.py on Tiny ImageNet", "recipe": json.dumps(recipe),
                  "date": datetime.date.today().isoformat()}
     minivis_hdf5.write(net, args.output, "float16")

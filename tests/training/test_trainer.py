@@ -10,7 +10,7 @@ from minivis.layers import Table
 from minivis.loading import random_weights
 from minivis.network import Network
 from minivis.tensor import Tensor, gradient
-from minivis.training import SGD, AdamW, Phase, Pictures, Trainer, accuracy, folded
+from minivis.training import SGD, AdamW, Phase, Pictures, Trainer, accuracy, folded, unfolded
 
 PREPROCESSING = {"size": [8, 8], "resize": 8, "crop": "centre", "channels": "RGB", "range": 255, "mean": [120] * 3,
                  "std": [70] * 3}
@@ -176,3 +176,23 @@ def test_a_diverging_run_stops_with_advice():
     train.weights["fc8/weight"] = net.weights["fc8/weight"]
     with pytest.raises(MinivisError, match="smaller rate"):
         next(iter(train))
+
+
+def test_unfolded_is_the_function_of_the_folded_network_and_trains():
+    table = network("float64").table
+    weights = {name: t.data * 1.7 + 0.1 * ("bias" in name) for name, t in network("float64", norm=False).weights.items()}
+    plain = network("float64", norm=False).with_weights(weights)
+    x = np.random.default_rng(0).standard_normal((6, 8, 8, 3))
+    other = np.random.default_rng(1).standard_normal((6, 8, 8, 3))
+    again = network("float64").with_weights(unfolded(plain, table, x))
+
+    def logits(net, x, **settings):
+        return net(x, **settings)[net.logits_layer].numpy()
+    assert abs(logits(plain, x)).max() > 0.1
+    np.testing.assert_allclose(logits(again, other), logits(plain, other), atol=1e-12)
+    np.testing.assert_allclose(logits(folded(again), other), logits(plain, other), atol=1e-12)
+    # what was measured are the statistics of this batch, so training begins with the same function
+    again.weights.unfreeze()
+    np.testing.assert_allclose(logits(again, x, train=np.random.default_rng(0)), logits(plain, x), atol=1e-12)
+    lengths = [np.sqrt((t.data ** 2).sum(axis=(0, 1, 2))) for name, t in again.weights.items() if t.data.ndim == 4]
+    np.testing.assert_allclose(np.concatenate(lengths), np.sqrt(2))
