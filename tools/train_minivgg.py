@@ -67,7 +67,7 @@ def untrained(labels, seed, device):
 
 
 def begun(net, path, pictures):
-    """`net` with the weights of a finished file, made trainable again; statistics of some training pictures at 64 px."""
+    """`net` with the weights of a finished file, made trainable again."""
     from minivis import load_network
     from minivis.training import unfolded
     before = load_network(path)

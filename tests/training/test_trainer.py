@@ -180,8 +180,9 @@ def test_a_diverging_run_stops_with_advice():
 
 def test_unfolded_is_the_function_of_the_folded_network_and_trains():
     table = network("float64").table
-    weights = {name: t.data * 1.7 + 0.1 * ("bias" in name) for name, t in network("float64", norm=False).weights.items()}
-    plain = network("float64", norm=False).with_weights(weights)
+    plain = network("float64", norm=False)
+    weights = {name: t.data * 1.7 + 0.1 * ("bias" in name) for name, t in plain.weights.items()}
+    plain = plain.with_weights(weights)
     x = np.random.default_rng(0).standard_normal((6, 8, 8, 3))
     other = np.random.default_rng(1).standard_normal((6, 8, 8, 3))
     again = network("float64").with_weights(unfolded(plain, table, x))
