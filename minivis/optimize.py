@@ -42,17 +42,20 @@ class Run:
     evaluate   f(z, i) -> Point; what it draws at random must depend on the step i alone
     after      f(z, point, i) -> z, applied to what a step gave: decay, blur, clipping
     start      the `state()` of an interrupted run of the same problem: go on from there
+    event      the name of a term: the first array of each picture at which it is above zero is kept
 
-    z, done, best (the array with the least loss of each picture), best_loss and history {name: [(N,), ...]} may be read
-    at any time.
+    z, done, best (the array with the least loss of each picture), best_loss, first (at the event; NaN before it), first_at
+    (N,) (the step at which it was met, counted from 1; 0 before it) and history {name: [(N,), ...]} may be read at any
+    time.
     """
 
-    def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None):
+    def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None, event=None):
         if steps < 0:
             raise MinivisError(f"optimisation: steps {steps} must be at least 0")
         self.evaluate, self.optimiser, self.steps, self.after = evaluate, optimiser, int(steps), after
-        self.z, self.done, self.history = z, 0, {}
+        self.z, self.done, self.history, self.event = z, 0, {}, event
         self.best, self.best_loss = z, np.full(len(z), np.inf)
+        self.first, self.first_at = (None if event is None else z * np.nan), np.zeros(len(z), np.int64)
         if start is not None:
             self._resume(start)
 
@@ -74,6 +77,7 @@ class Run:
         """All that a later run needs to go on from here: a nested dict of arrays and numbers on the host."""
         return {"done": self.done, "z": host(self.z), "best": host(self.best), "best_loss": self.best_loss,
                 "history": {name: np.stack(rows) for name, rows in self.history.items()},
+                "first": None if self.event is None else host(self.first), "first_at": self.first_at,
                 "optimiser": self.optimiser.state()}
 
     def _resume(self, start):
@@ -81,6 +85,8 @@ class Run:
         self.done, self.z, self.best = int(start["done"]), xp.asarray(start["z"]), xp.asarray(start["best"])
         self.best_loss = np.asarray(start["best_loss"])
         self.history = {name: list(rows) for name, rows in start["history"].items()}
+        if self.event is not None:
+            self.first, self.first_at = xp.asarray(start["first"]), np.asarray(start["first_at"])
         self.optimiser.restore(start["optimiser"], xp)
 
     def _checked(self, z, i):
@@ -92,12 +98,12 @@ class Run:
 
     def _remember(self, z, point):
         better = point.loss < self.best_loss
-        if better.all():
-            self.best = z
-        elif better.any():
-            xp = kernels.xp(z)
-            self.best = xp.where(xp.asarray(better).reshape(-1, *[1] * (z.ndim - 1)), z, self.best)
+        self.best = chosen(better, z, self.best)
         self.best_loss = np.where(better, point.loss, self.best_loss)
+        if self.event is not None:
+            met = (self.first_at == 0) & (np.asarray(point.terms[self.event]) > 0)
+            self.first = chosen(met, z, self.first)
+            self.first_at = np.where(met, self.done + 1, self.first_at)
         for name, value in {"loss": point.loss, **point.terms}.items():
             self.history.setdefault(name, []).append(np.asarray(value, np.float64))
 
@@ -200,6 +206,14 @@ class Adam:
 def host(array):
     """The array in main memory."""
     return array.get() if hasattr(array, "get") else array
+
+
+def chosen(which, a, b):
+    """a for the pictures of which (N,) is True, b for the others."""
+    if which.all() or not which.any():
+        return a if which.any() else b
+    xp = kernels.xp(a)
+    return xp.where(xp.asarray(which).reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
 
 def dot(a, b):
