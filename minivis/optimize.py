@@ -44,9 +44,9 @@ class Run:
     start      the `state()` of an interrupted run of the same problem: go on from there
     event      the name of a term: the first array of each picture at which it is above zero is kept
 
-    z, done, best (the array with the least loss of each picture), best_loss, first (at the event; NaN before it), first_at
-    (N,) (the step at which it was met, counted from 1; 0 before it) and history {name: [(N,), ...]} may be read at any
-    time.
+    z, done, best (the array with the least loss of each picture), best_loss, first (at the event; NaN before it),
+    first_at (N,) (the step at which it was met, counted from 1; 0 before it) and history {name: [(N,), ...]} may be
+    read at any time.
     """
 
     def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None, event=None):
@@ -118,9 +118,11 @@ class Descent:
     policy      "constant": r = rate. "progress": r = min(rate, progress / |g|^2), so that to first order every step
                 changes the loss by at most `progress`; "progress01": the same with min(progress, (1 - s) / 2), for a
                 score s = -loss that ends at 1. Both are Yosinski et al.'s, arXiv:1506.06579 (code).
+    stages      [(steps, factor), ...]: for so many steps the rate is `factor` times as large; each stage begins at
+                rest. What comes after the last stage goes on as the last.
     """
 
-    def __init__(self, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0):
+    def __init__(self, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0, stages=()):
         if normalize not in ("none", "l2", "l1", "rms"):
             raise MinivisError(f"optimiser: normalize {normalize!r} must be none, l2, l1 or rms")
         if policy not in ("constant", "progress", "progress01"):
@@ -129,15 +131,23 @@ class Descent:
             raise MinivisError(f"optimiser: rate {rate} must be above 0 and momentum {momentum} in 0 <= m < 1")
         self.rate, self.momentum, self.normalize = rate, momentum, normalize
         self.policy, self.progress = policy, progress
-        self.velocity = None
+        self.stages, self.count, self.velocity = list(stages), 0, None
 
     def step(self, z, evaluate):
         point = evaluate(z)
+        if self.count in np.cumsum([steps for steps, _ in self.stages[:-1]]):
+            self.velocity = None
+        factor = self._factor()
+        self.count += 1
         v = normalized(point.gradient, self.normalize)
         if self.momentum:
             v = v if self.velocity is None else self.velocity * v.dtype.type(self.momentum) + v
             self.velocity = v
-        return z - v * self._rates(point, v).astype(v.dtype), point
+        return z - v * (self._rates(point, v) * factor).astype(v.dtype), point
+
+    def _factor(self):
+        ends = np.cumsum([steps for steps, _ in self.stages])
+        return self.stages[min(int((self.count >= ends).sum()), len(ends) - 1)][1] if self.stages else 1.0
 
     def _rates(self, point, v):
         xp = kernels.xp(v)
@@ -151,9 +161,11 @@ class Descent:
                           / xp.maximum(xp.abs(steep), 1e-300))
 
     def state(self):
-        return {} if self.velocity is None else {"velocity": host(self.velocity)}
+        velocity = {} if self.velocity is None else {"velocity": host(self.velocity)}
+        return {"count": self.count, **velocity}
 
     def restore(self, state, xp=np):
+        self.count = int(state["count"])
         self.velocity = xp.asarray(state["velocity"]) if "velocity" in state else None
 
 

@@ -113,6 +113,21 @@ class ChannelSheet(Synthesis):
         return []
 
 
+@dataclass(eq=False)
+class Reconstructions(Synthesis):
+    """Pictures made from layers' activations, each named below by its `captions`, after the picture they stand for."""
+
+    def sheet(self):
+        first = [] if self.original is None else [self.original]
+        names = ["the picture"] * len(first) + self.captions
+        repeats = self.recipe["options"].get("repeats", 1)
+        columns = repeats if repeats > 1 and not first else show.good_columns(len(names), *self.pictures.shape[1:3])
+        return named_grid([*first, *self.pictures], names, columns, padding=8)
+
+    def panels(self):
+        return [Panel("From the activations of each layer", self.sheet(), exact=True)]
+
+
 def line_chart(values, at=None, ends=None, width=420, height=240):
     """The columns of (points, N) as lines, the ends of both axes named.
 

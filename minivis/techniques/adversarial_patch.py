@@ -23,8 +23,8 @@ CHECKS = 4              # places on each picture where the finished patch is jud
 
 
 def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, share: float = 0.1,
-                      shape: Literal["circle", "square"] = "circle", mask: Mask = None, steps: int = 300, batch: int = 2,
-                      rate: float = 0.05, scale: float = 0.2, angle: float = 22.5, seed=0,
+                      shape: Literal["circle", "square"] = "circle", mask: Mask = None, steps: int = 300,
+                      batch: int = 2, rate: float = 0.05, scale: float = 0.2, angle: float = 22.5, seed=0,
                       monitor=None) -> PatchAttack:
     """A round sticker that, laid anywhere on any picture, makes the network see the target.
 
@@ -83,7 +83,8 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
                        numbers={**counts, "steps": run.done, "class": wanted},
                        notes=[] if finished else ["The run was stopped early."],
                        recipe=recipe(adversarial_patch, net, seed, pictures=originals, target=target, share=share,
-                                     shape=shape, mask=mask, steps=steps, batch=batch, rate=rate, scale=scale, angle=angle))
+                                     shape=shape, mask=mask, steps=steps, batch=batch, rate=rate, scale=scale,
+                                     angle=angle))
 
 
 def judge(victim, layer, originals, patch, wanted, seed):
@@ -125,7 +126,7 @@ class Stickers:
         tall = 1.0 if cut is None else math.sqrt(cut.shape[0] / cut.shape[1])
         side = math.sqrt(share * H * W / filled)
         self.sides = round(side * tall), round(side / tall)
-        if not 4 <= min(self.sides) or max(self.sides) > min(H, W):
+        if not min(self.sides) >= 4 or max(self.sides) > min(H, W):
             raise MinivisError(f"adversarial_patch: a patch of {share:g} of a {H} x {W} picture would be "
                                f"{self.sides[0]} x {self.sides[1]} pixels large; it must be 4 at least and fit into "
                                "the picture")

@@ -47,7 +47,8 @@ def linear_explanation(net: Network, picture: Picture, *, target: Target = None,
     biggest = max(abs(float(e)) for e in epsilons) or 1.0
     fooling = victim.rounded(u + direction * u.dtype.type(biggest / 255))
     return LinearExplanation(
-        original, fooling, host(g)[0], table, np.stack(along), named(net, table, first, other), growth(net, picture, first, other, sizes or ()),
+        original, fooling, host(g)[0], table, np.stack(along), named(net, table, first, other),
+        growth(net, picture, first, other, sizes or ()),
         [transfer(n, original, fooling, host(g)[0]) for n in others or ()], before=top(net, logits),
         after=top(net, victim.look(victim.of(fooling))[0]), first=first, other=other, biggest=biggest,
         recipe=recipe(linear_explanation, net, target=target, epsilons=list(epsilons), sizes=sizes,

@@ -146,12 +146,12 @@ def through(dy, positive):
 
 
 def optimizer_of(kind, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0, fresh=False,
-                 settle=None):
-    """The optimiser that an option's word means. settle: see Adam."""
+                 settle=None, stages=()):
+    """The optimiser that an option's word means. settle: see Adam; stages: see Descent."""
     if kind == "adam":
         return Adam(rate, settle=settle)
     if kind == "sgd":
-        return Descent(rate, momentum, normalize, policy, progress)
+        return Descent(rate, momentum, normalize, policy, progress, stages)
     if kind == "lbfgs":
         from ..lbfgs import LBFGS
         return LBFGS(rate, fresh=fresh)
