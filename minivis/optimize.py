@@ -42,17 +42,20 @@ class Run:
     evaluate   f(z, i) -> Point; what it draws at random must depend on the step i alone
     after      f(z, point, i) -> z, applied to what a step gave: decay, blur, clipping
     start      the `state()` of an interrupted run of the same problem: go on from there
+    event      the name of a term: the first array of each picture at which it is above zero is kept
 
-    z, done, best (the array with the least loss of each picture), best_loss and history {name: [(N,), ...]} may be read
-    at any time.
+    z, done, best (the array with the least loss of each picture), best_loss, first (at the event; NaN before it),
+    first_at (N,) (the step at which it was met, counted from 1; 0 before it) and history {name: [(N,), ...]} may be
+    read at any time.
     """
 
-    def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None):
+    def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None, event=None):
         if steps < 0:
             raise MinivisError(f"optimisation: steps {steps} must be at least 0")
         self.evaluate, self.optimiser, self.steps, self.after = evaluate, optimiser, int(steps), after
-        self.z, self.done, self.history = z, 0, {}
+        self.z, self.done, self.history, self.event = z, 0, {}, event
         self.best, self.best_loss = z, np.full(len(z), np.inf)
+        self.first, self.first_at = (None if event is None else z * np.nan), np.zeros(len(z), np.int64)
         if start is not None:
             self._resume(start)
 
@@ -74,6 +77,7 @@ class Run:
         """All that a later run needs to go on from here: a nested dict of arrays and numbers on the host."""
         return {"done": self.done, "z": host(self.z), "best": host(self.best), "best_loss": self.best_loss,
                 "history": {name: np.stack(rows) for name, rows in self.history.items()},
+                "first": None if self.event is None else host(self.first), "first_at": self.first_at,
                 "optimiser": self.optimiser.state()}
 
     def _resume(self, start):
@@ -81,6 +85,8 @@ class Run:
         self.done, self.z, self.best = int(start["done"]), xp.asarray(start["z"]), xp.asarray(start["best"])
         self.best_loss = np.asarray(start["best_loss"])
         self.history = {name: list(rows) for name, rows in start["history"].items()}
+        if self.event is not None:
+            self.first, self.first_at = xp.asarray(start["first"]), np.asarray(start["first_at"])
         self.optimiser.restore(start["optimiser"], xp)
 
     def _checked(self, z, i):
@@ -92,12 +98,12 @@ class Run:
 
     def _remember(self, z, point):
         better = point.loss < self.best_loss
-        if better.all():
-            self.best = z
-        elif better.any():
-            xp = kernels.xp(z)
-            self.best = xp.where(xp.asarray(better).reshape(-1, *[1] * (z.ndim - 1)), z, self.best)
+        self.best = chosen(better, z, self.best)
         self.best_loss = np.where(better, point.loss, self.best_loss)
+        if self.event is not None:
+            met = (self.first_at == 0) & (np.asarray(point.terms[self.event]) > 0)
+            self.first = chosen(met, z, self.first)
+            self.first_at = np.where(met, self.done + 1, self.first_at)
         for name, value in {"loss": point.loss, **point.terms}.items():
             self.history.setdefault(name, []).append(np.asarray(value, np.float64))
 
@@ -112,9 +118,11 @@ class Descent:
     policy      "constant": r = rate. "progress": r = min(rate, progress / |g|^2), so that to first order every step
                 changes the loss by at most `progress`; "progress01": the same with min(progress, (1 - s) / 2), for a
                 score s = -loss that ends at 1. Both are Yosinski et al.'s, arXiv:1506.06579 (code).
+    stages      [(steps, factor), ...]: for so many steps the rate is `factor` times as large; each stage begins at
+                rest. What comes after the last stage goes on as the last.
     """
 
-    def __init__(self, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0):
+    def __init__(self, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0, stages=()):
         if normalize not in ("none", "l2", "l1", "rms"):
             raise MinivisError(f"optimiser: normalize {normalize!r} must be none, l2, l1 or rms")
         if policy not in ("constant", "progress", "progress01"):
@@ -123,15 +131,23 @@ class Descent:
             raise MinivisError(f"optimiser: rate {rate} must be above 0 and momentum {momentum} in 0 <= m < 1")
         self.rate, self.momentum, self.normalize = rate, momentum, normalize
         self.policy, self.progress = policy, progress
-        self.velocity = None
+        self.stages, self.count, self.velocity = list(stages), 0, None
 
     def step(self, z, evaluate):
         point = evaluate(z)
+        if self.count in np.cumsum([steps for steps, _ in self.stages[:-1]]):
+            self.velocity = None
+        factor = self._factor()
+        self.count += 1
         v = normalized(point.gradient, self.normalize)
         if self.momentum:
             v = v if self.velocity is None else self.velocity * v.dtype.type(self.momentum) + v
             self.velocity = v
-        return z - v * self._rates(point, v).astype(v.dtype), point
+        return z - v * (self._rates(point, v) * factor).astype(v.dtype), point
+
+    def _factor(self):
+        ends = np.cumsum([steps for steps, _ in self.stages])
+        return self.stages[min(int((self.count >= ends).sum()), len(ends) - 1)][1] if self.stages else 1.0
 
     def _rates(self, point, v):
         xp = kernels.xp(v)
@@ -145,9 +161,11 @@ class Descent:
                           / xp.maximum(xp.abs(steep), 1e-300))
 
     def state(self):
-        return {} if self.velocity is None else {"velocity": host(self.velocity)}
+        velocity = {} if self.velocity is None else {"velocity": host(self.velocity)}
+        return {"count": self.count, **velocity}
 
     def restore(self, state, xp=np):
+        self.count = int(state["count"])
         self.velocity = xp.asarray(state["velocity"]) if "velocity" in state else None
 
 
@@ -200,6 +218,14 @@ class Adam:
 def host(array):
     """The array in main memory."""
     return array.get() if hasattr(array, "get") else array
+
+
+def chosen(which, a, b):
+    """a for the pictures of which (N,) is True, b for the others."""
+    if which.all() or not which.any():
+        return a if which.any() else b
+    xp = kernels.xp(a)
+    return xp.where(xp.asarray(which).reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
 
 def dot(a, b):

@@ -82,22 +82,26 @@ class Pixels:
 
 
 class Fourier:
-    """z (N, H, W // 2 + 1, 3, 2): real and imaginary parts of the picture's spectrum, in decorrelated colours.
+    """z (N, h, w // 2 + 1, 3, 2): real and imaginary parts of the picture's spectrum, in decorrelated colours.
 
-    rgb = sigmoid(C irfft2(scale z) / 4), scale = sqrt(H W) / max(frequency, 1 / max(H, W))^decay: every frequency has
+    rgb = sigmoid(C irfft2(scale z) / 4), scale = sqrt(h w) / max(frequency, 1 / max(h, w))^falloff: every frequency has
     the size it has in photographs, so that a step changes coarse and fine structures alike. Olah, Mordvintsev, Schubert
-    2017, doi:10.23915/distill.00007 (preconditioning).
+    2017, doi:10.23915/distill.00007 (preconditioning). decorrelate False: C = 1, and colours move each on its own.
+    (h, w) is the least size from (H, W) up whose transform is fast, and the picture its middle: a transform of a prime
+    number of rows (227, ImageNet's) takes ten times as long.
     """
 
-    def __init__(self, net, size, count=1, decay=1.0, decorrelate=True):
+    def __init__(self, net, size, count=1, falloff=1.0, decorrelate=True):
         H, W = size
-        self.net, self.units, self.size = net, Units(net), (H, W)
-        self.shape = (count, H, W // 2 + 1, 3, 2)
-        frequency = np.hypot(np.fft.fftfreq(H)[:, None], np.fft.rfftfreq(W)[None])
-        scale = np.sqrt(H * W) / np.maximum(frequency, 1 / max(H, W)) ** decay / PICTURE_SCALE
+        self.net, self.units, self.size, self.canvas = net, Units(net), (H, W), tuple(fast_length(n) for n in size)
+        h, w = self.canvas
+        self.shape = (count, h, w // 2 + 1, 3, 2)
+        self.before = tuple((n - m) // 2 for n, m in zip(self.canvas, size))    # rows and columns cut off before it
+        frequency = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None])
+        scale = np.sqrt(h * w) / np.maximum(frequency, 1 / max(h, w)) ** falloff / PICTURE_SCALE
         self.scale = scale[None, :, :, None, None].astype(net.dtype)
         colours = COLOURS / np.linalg.norm(COLOURS, axis=0).max() if decorrelate else np.eye(3)
-        self.colours = colours.T.astype(net.dtype)      # one picture colour per row of values: v @ colours
+        self.colours = np.ascontiguousarray(colours.T.astype(net.dtype))    # rgb = v @ colours, a 1x1 convolution
 
     def start(self, seed=0, noise=0.01):
         """Normal noise; picture n draws from (seed, n)."""
@@ -105,12 +109,23 @@ class Fourier:
                  for n in range(self.shape[0])]
         return to_device(self.net, (np.stack(drawn) * np.float32(noise)).astype(self.net.dtype))
 
+    def from_picture(self, picture):
+        """(H, W, 3) grey levels -> z; black and white become nearly so, as no z makes them quite."""
+        part = np.clip(np.asarray(picture, np.float64) / 255, 0.02, 0.98)
+        plain = np.log(part / (1 - part)) @ np.linalg.inv(self.colours.astype(np.float64))
+        around = [(b, n - m - b) for b, n, m in zip(self.before, self.canvas, self.size)]
+        spectrum = np.fft.rfft2(np.pad(plain, [*around, (0, 0)], "edge"), axes=(0, 1))
+        z = np.stack([spectrum.real, spectrum.imag], -1)[None] / self.scale
+        return to_device(self.net, np.ascontiguousarray(np.broadcast_to(z, self.shape), self.net.dtype))
+
     def __call__(self, z):
         xp = kernels.xp(z.data)
-        N, (H, W) = z.shape[0], self.size
-        plain = InverseFourier(H, W)(z * xp.asarray(self.scale))
-        mixed = ops.matmul(ops.reshape(plain, N * H * W, 3), xp.asarray(self.colours))
-        return ops.sigmoid(ops.reshape(mixed, N, H, W, 3)) * 255.0 + xp.asarray(self.units.black)
+        (H, W), (down, right) = self.size, self.before
+        plain = InverseFourier(*self.canvas)(z * xp.asarray(self.scale))
+        if self.canvas != self.size:
+            plain = plain[:, down:down + H, right:right + W]
+        mixed = ops.conv2d(plain, xp.asarray(self.colours[None, None]))
+        return ops.sigmoid(mixed) * 255.0 + xp.asarray(self.units.black)
 
     def clip(self, z):
         """z itself: the sigmoid keeps every picture between black and white."""
@@ -119,6 +134,18 @@ class Fourier:
     def levels(self, z):
         """Float64 RGB grey levels (N, H, W, 3)."""
         return self.units.to_levels(self(Tensor(z)).data)
+
+
+def fast_length(n):
+    """The least number from n up without a prime factor above 11."""
+    def rest(m):
+        for p in (2, 3, 5, 7, 11):
+            while m % p == 0:
+                m //= p
+        return m
+    while rest(n) > 1:
+        n += 1
+    return n
 
 
 class InverseFourier(Op):
@@ -150,13 +177,14 @@ class InverseFourier(Op):
 KINDS = ("pixels", "fourier", "deep", "generator")
 
 
-def parameterization(kind, net, size, count=1, decay=1.0, generator=None):
-    """The parameterisation of one of the KINDS."""
+def parameterization(kind, net, size, count=1, *, falloff=1.0, decorrelate=True, generator=None, bound=3.0):
+    """The parameterisation of one of the KINDS. falloff and decorrelate are Fourier's, generator and bound the
+    generator's."""
     if kind == "pixels":
         return Pixels(net, size, count)
     if kind == "fourier":
-        return Fourier(net, size, count, decay)
+        return Fourier(net, size, count, falloff, decorrelate)
     if kind in KINDS:
         from .priors.deep import DeepPrior, GeneratorPrior
-        return DeepPrior(net, size, count) if kind == "deep" else GeneratorPrior(net, size, generator, count)
+        return DeepPrior(net, size, count) if kind == "deep" else GeneratorPrior(net, size, generator, count, bound)
     raise MinivisError(f"no parameterisation {kind!r}; there are {', '.join(KINDS)}")

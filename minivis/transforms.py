@@ -59,14 +59,14 @@ class Resample(Op):
     def forward(self, x):
         check_picture(x, "resample")
         self.x_shape = x.shape
-        matrix = self._matrix(*x.shape[1:3])
-        self.back = matrix.T.tocsr() if self.needs[0] else None
+        matrix = self._matrix(*x.shape[1:3], x.dtype)
+        self.back = matrix.T if self.needs[0] else None
         return apply_sparse(matrix, x, self.size)
 
     def backward(self, dy):
         return apply_sparse(self.back, dy, self.x_shape[1:3])
 
-    def _matrix(self, H, W):
+    def _matrix(self, H, W, dtype):
         from scipy.sparse import csr_matrix
         h, w = self.size
         y = (np.arange(h) - (h - 1) / 2)[:, None] / self.factor
@@ -74,19 +74,22 @@ class Resample(Op):
         cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         rows = (H - 1) / 2 + self.shift[0] + y * cos - x * sin
         columns = (W - 1) / 2 + self.shift[1] + y * sin + x * cos
-        top, left = np.floor(rows), np.floor(columns)
+        top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
         down, right = rows - top, columns - left
-        cells, weights = [], []
-        for a, wa in ((0, 1 - down), (1, down)):
-            for b, wb in ((0, 1 - right), (1, right)):
-                cells.append(_mirrored(top + a, H) * W + _mirrored(left + b, W))
-                weights.append(wa * wb)
-        at = np.stack(cells, -1).reshape(-1).astype(np.int32)
-        return csr_matrix((np.stack(weights, -1).reshape(-1), at, np.arange(0, at.size + 1, 4)), shape=(h * w, H * W))
+        at, weights = np.empty((h, w, 4), np.int32), np.empty((h, w, 4), dtype)
+        lefts, rights = _mirrored(left, W), _mirrored(left + 1, W)
+        for k, (a, wa) in enumerate(((_mirrored(top, H), 1 - down), (_mirrored(top + 1, H), down))):
+            a = a * np.int32(W)
+            at[..., 2 * k], at[..., 2 * k + 1] = a + lefts, a + rights
+            weights[..., 2 * k], weights[..., 2 * k + 1] = wa * (1 - right), wa * right
+        starts = np.arange(0, at.size + 1, 4, dtype=np.int32)
+        return csr_matrix((weights.reshape(-1), at.reshape(-1), starts), shape=(h * w, H * W))
 
 
 def _mirrored(i, size):
     """Indices folded back into 0 .. size - 1, the border pixel not repeated."""
+    if i.min() >= 0 and i.max() < size:
+        return i
     period = max(1, 2 * (size - 1))
     i = np.mod(i, period)
     return np.minimum(i, period - i)
@@ -98,6 +101,7 @@ def apply_sparse(matrix, x, size):
     N, C = x.shape[0], x.shape[3]
     if xp is not np:
         from cupyx.scipy.sparse import csr_matrix
-        matrix = csr_matrix(matrix)
-    matrix = matrix.astype(x.dtype)
+        matrix = csr_matrix(matrix.tocsr())
+    if matrix.dtype != x.dtype:
+        matrix = matrix.astype(x.dtype)
     return xp.stack([(matrix @ picture.reshape(-1, C)).reshape(*size, C) for picture in x]) if N else x

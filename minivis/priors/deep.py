@@ -12,7 +12,6 @@ from ..tensor import Tensor
 
 CHANNELS = (64, 64, 64, 32, 16)     # of the deep prior's convolutions, the smallest picture first
 LEAST = 4                           # the smallest picture's shorter side, in pixels, if the whole one allows
-SIGMAS = 3.0                        # how far a generator's code may go from its mean, in standard deviations
 
 
 class DeepPrior:
@@ -81,11 +80,14 @@ class GeneratorPrior:
 
     The generator (see minivis.generator) has learnt to turn a network's codes back into the pictures they came from, so
     whatever z it is given, something like a picture comes out: the deep generator network prior of Nguyen et al. 2016,
-    arXiv:1605.09304. z counts standard deviations from the code's mean and stays within 3 of them.
+    arXiv:1605.09304. z counts standard deviations from the code's mean and stays within `bound` of them.
     """
 
-    def __init__(self, net, size, generator, count=1):
+    def __init__(self, net, size, generator, count=1, bound=3.0):
         check_generator(generator)
+        if not bound > 0:
+            raise MinivisError(f"generator: bound {bound} must be above 0 standard deviations")
+        self.bound = float(bound)
         self.net, self.units, self.size = net, Units(net), tuple(size)
         self.generator = generator.with_precision(net.precision)
         C, each = generator.channels("input"), stride(generator)
@@ -103,8 +105,8 @@ class GeneratorPrior:
         return levels + kernels.xp(levels.data).asarray(self.units.black)
 
     def clip(self, z):
-        """z within 3 standard deviations."""
-        return kernels.xp(z).clip(z, -SIGMAS, SIGMAS)
+        """z within `bound` standard deviations."""
+        return kernels.xp(z).clip(z, -self.bound, self.bound)
 
     def levels(self, z):
         """Float64 RGB grey levels (N, H, W, 3)."""

@@ -29,7 +29,8 @@ def diversity(a):
 
 
 class Decay:
-    """z <- (1 - share) z: pulls towards the mean colour, most where colours are extreme."""
+    """z <- (1 - share) z: pulls towards the mean colour, most where colours are extreme; towards a generator's mean
+    code, if z is a code. To first order it is a step down share |z|^2 / 2, whatever the optimiser."""
 
     def __init__(self, share):
         if not 0 <= share < 1:
@@ -53,28 +54,36 @@ class Blur:
 
 
 class ClipSmallValues:
-    """Pixels whose norm over colours lies below the `percent` percentile become the mean colour."""
+    """Pixels whose norm over colours lies below the `percent` percentile become the mean colour; by "entry" each of
+    their values does whose size lies below it."""
 
-    def __init__(self, percent):
-        self.percent = _percentile(percent)
+    def __init__(self, percent, by="norm"):
+        if by not in ("norm", "entry"):
+            raise MinivisError(f"clipping: by {by!r} must be norm or entry")
+        self.percent, self.by = _percentile(percent), by
 
     def __call__(self, z, point, i):
         xp = kernels.xp(z)
-        norm = xp.sqrt((z.astype("float64") ** 2).sum(axis=3, keepdims=True))
-        limit = xp.percentile(norm, self.percent, axis=(1, 2, 3), keepdims=True)
-        return xp.where(norm >= limit, z, 0).astype(z.dtype)
+        size = z.astype("float64") ** 2
+        size = xp.sqrt(size if self.by == "entry" else size.sum(axis=3, keepdims=True))
+        limit = xp.percentile(size, self.percent, axis=(1, 2, 3), keepdims=True)
+        return xp.where(size >= limit, z, 0).astype(z.dtype)
 
 
 class ClipSmallContributions:
     """Pixels that add least to the score become the mean colour: those whose |sum over colours of z g|, the change to
-    first order if the pixel went, lies below the `percent` percentile."""
+    first order if the pixel went, lies below the `percent` percentile.
 
-    def __init__(self, percent):
-        self.percent = _percentile(percent)
+    signed   what they add with its sign: pixels that lower the score are the first to go
+    """
+
+    def __init__(self, percent, signed=False):
+        self.percent, self.signed = _percentile(percent), signed
 
     def __call__(self, z, point, i):
         xp = kernels.xp(z)
-        share = xp.abs((z.astype("float64") * point.gradient).sum(axis=3, keepdims=True))
+        share = -(z.astype("float64") * point.gradient).sum(axis=3, keepdims=True)      # g is that of minus the score
+        share = share if self.signed else xp.abs(share)
         limit = xp.percentile(share, self.percent, axis=(1, 2, 3), keepdims=True)
         return xp.where(share >= limit, z, 0).astype(z.dtype)
 

@@ -22,10 +22,10 @@ from .report import Report
 from .segmentation import Segmentation
 from .similarity import Similarity
 from .slide import Slide
-from .synthesis import ChannelSheet, Synthesis
+from .synthesis import ChannelSheet, Reconstructions, Synthesis
 from .unit_map import UnitMap
 
 __all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "ChannelSheet", "Classification", "Comparison",
-           "Concepts", "EveryLayer", "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours", "Occlusion",
-           "PatchAttack", "PatchFilters", "Patches", "Probes", "Report", "Result", "Segmentation", "Similarity",
-           "Slide", "Synthesis", "UnitMap", "make_recipe"]
+           "Concepts", "EveryLayer", "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours",
+           "Occlusion", "PatchAttack", "PatchFilters", "Patches", "Probes", "Reconstructions", "Report", "Result",
+           "Segmentation", "Similarity", "Slide", "Synthesis", "UnitMap", "make_recipe"]

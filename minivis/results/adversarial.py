@@ -43,9 +43,11 @@ class Adversarial(Synthesis):
     def panels(self):
         scale = max(1, self.norms["linf"])
         return [Panel("Before", self.original, caption=_words(self.before)),
+                Panel("Difference", show.signed_rgb(self.difference(), scale=127).picture,
+                      caption="As large as it is; grey is no change."),
                 Panel("Difference, magnified", show.signed_rgb(self.difference(), scale=scale).picture,
-                      caption=f"Grey is no change; the ends are \N{PLUS-MINUS SIGN}{scale} grey levels, magnified "
-                              f"{number(127 / scale, 3)} times."),
+                      caption=f"{number(127 / scale, 3)} times as large: the ends are \N{PLUS-MINUS SIGN}{scale} grey "
+                              "levels."),
                 Panel("After", self.pictures[0], caption=_words(self.after)), *self.history_panels()]
 
     def main_panel(self):

@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import show
-from ..figures import number
+from ..figures import figure, number
 from .base import Panel, Result
-from .synthesis import line_chart
+from .synthesis import COLOUR_NAMES, line_chart
 
 
 @dataclass(eq=False)
 class LinearExplanation(Result):
     """original, fooling  uint8 (H, W, 3): the picture and its largest step; gradient (H, W, 3) RGB.
     table     columns epsilon, predicted and measured change of the lead, the two logits, the network's choice
+    logits    (epsilons, classes); named: {class: label} of those that matter on the way, the most important first
     growth    rows size, inputs, slope, mean; transfer  rows network, cosine, before, after, fooled
     """
 
@@ -20,6 +21,8 @@ class LinearExplanation(Result):
     fooling: np.ndarray
     gradient: np.ndarray
     table: dict
+    logits: np.ndarray
+    named: dict
     growth: list = field(default_factory=list)
     transfer: list = field(default_factory=list)
     before: list = field(default_factory=list, kw_only=True)
@@ -30,7 +33,7 @@ class LinearExplanation(Result):
 
     def arrays(self):
         return {"original": self.original, "fooling": self.fooling, "gradient": self.gradient,
-                **{name: np.asarray(column) for name, column in self.table.items()}}
+                "logits": self.logits, **{name: np.asarray(column) for name, column in self.table.items()}}
 
     def to_dict(self):
         return {**super().to_dict(), "first": self.first, "other": self.other, "before": self.before,
@@ -49,10 +52,24 @@ class LinearExplanation(Result):
                 f"the same picture for other networks: {carried}" if carried else "", self.network_line()]
 
     def panels(self):
-        chart = line_chart(np.stack([self.table["predicted"], self.table["measured"]], 1))
-        return [Panel("Before", self.original, caption=self.before[0]["label"]),
-                Panel("Sign of the gradient", show.signed_rgb(np.sign(self.gradient), scale=1.0).picture),
-                Panel(f"After {number(self.biggest, 3)} grey levels", self.fooling, caption=self.after[0]["label"]),
-                Panel("Change of the lead along the way", chart, exact=True,
-                      caption=f"Blue: predicted, red: measured; epsilon from {number(min(self.table['epsilon']), 3)} "
-                              f"to {number(max(self.table['epsilon']), 3)} grey levels.")]
+        at = self.table["epsilon"]
+        axis = {"at": at, "ends": [f"{number(end, 3)} grey levels" for end in (min(at), max(at))]}
+        lead = line_chart(np.stack([self.table["predicted"], self.table["measured"]], 1), **axis)
+        shown = list(self.named)
+        words = ", ".join(f"{colour}: {self.named[k]}" for colour, k in zip(COLOUR_NAMES, shown))
+        found = [Panel("Before", self.original, caption=self.before[0]["label"]),
+                 Panel("Sign of the gradient", show.signed_rgb(np.sign(self.gradient), scale=1.0).picture),
+                 Panel(f"After {number(self.biggest, 3)} grey levels", self.fooling, caption=self.after[0]["label"]),
+                 Panel("Change of the lead along the way", lead, exact=True, caption="Blue: predicted, red: measured."),
+                 Panel("Logits along the way", line_chart(self.logits[:, shown], **axis), exact=True,
+                       caption=words[:1].upper() + words[1:] + ".")]
+        if len(self.growth) > 1:
+            sides = [row["size"] for row in self.growth]
+            chart = line_chart([[row["slope"]] for row in self.growth], at=sides,
+                               ends=[f"{side} px" for side in (min(sides), max(sides))])
+            found.append(Panel("Change of the lead for one grey level", chart, exact=True,
+                               caption="|g|\N{SUBSCRIPT ONE} by the side of the picture: it adds up over the inputs."))
+        return found
+
+    def picture(self):
+        return figure(self.heading(), self.facts(), self.panels(), self.notes, columns=3)

@@ -10,6 +10,7 @@ from ..files import check_folder
 from ..provenance import jsonable
 from .base import Panel, Result
 
+COLOUR_NAMES = ("blue", "red", "green", "violet", "brown")
 COLOURS = ((33, 102, 172), (178, 24, 43), (27, 120, 55), (153, 112, 171), (191, 129, 45))
 
 
@@ -19,8 +20,10 @@ class Synthesis(Result):
 
     pictures  uint8 (N, H, W, 3) RGB: what `save` writes. values: float (N, H, W, 3) grey levels before rounding.
     history   {name of a term: (steps, N)}, each read before its step. best: like pictures, those with the least loss
-              met; last: those after the last step (pictures are `last`, or `best` where a run was stopped).
-    target    what was asked for, in words; captions: a line for each picture; frames: the pictures of a film, or None.
+              met; last: those after the last step (pictures are `last`, or `best` where a run was stopped); first:
+              those at the step where each goal led for the first time, if all came so far.
+    target    what was asked for, in words; captions: a line for each picture; frames: the pictures of a film, or None;
+              fps: how many of them a second.
     """
 
     pictures: np.ndarray
@@ -31,13 +34,15 @@ class Synthesis(Result):
     target: str = field(default="", kw_only=True)
     captions: list = field(default_factory=list, kw_only=True)
     frames: list | None = field(default=None, kw_only=True)
+    fps: float = field(default=12.5, kw_only=True)
     original: np.ndarray | None = field(default=None, kw_only=True)
+    first: np.ndarray | None = field(default=None, kw_only=True)
     numbers: dict = field(default_factory=dict, kw_only=True)
 
     def arrays(self):
         history = {f"history {name}": values for name, values in self.history.items()}
         return {"pictures": self.pictures, "values": self.values, "best": self.best, "last": self.last,
-                "original": self.original, **history}
+                "first": self.first, "original": self.original, **history}
 
     def to_dict(self):
         rows = {name: {"first": jsonable(np.asarray(v[0]).tolist()), "last": jsonable(np.asarray(v[-1]).tolist())}
@@ -47,7 +52,11 @@ class Synthesis(Result):
                 **jsonable(self.numbers), "notes": list(self.notes)}
 
     def facts(self):
-        return [f"target: {self.target}" if self.target else "", self.network_line()]
+        spread = self.numbers.get("spread") if len(self.pictures) > 1 else None
+        return [f"target: {self.target}" if self.target else "",
+                f"scores of {len(self.pictures)} starts: {number(spread['least'])} to {number(spread['most'])}, mean "
+                f"{number(spread['mean'])}, standard deviation {number(spread['deviation'])}" if spread else "",
+                self.network_line()]
 
     def sheet(self):
         """All pictures as one, in rows where they are several."""
@@ -80,7 +89,7 @@ class Synthesis(Result):
             self._save_arrays(path)
         elif self.frames is not None and suffix.endswith((".gif", ".webp")):
             check_folder(path)
-            image.save_film(self.frames, path, text=self._text())
+            image.save_film(self.frames, path, seconds=1 / self.fps, text=self._text())
         else:
             check_folder(path)
             image.save(self.sheet(), path, text=self._text())
@@ -104,9 +113,29 @@ class ChannelSheet(Synthesis):
         return []
 
 
-def line_chart(values, width=420, height=240):
-    """The columns of (steps, N) as lines over the steps, the ends of both axes named."""
+@dataclass(eq=False)
+class Reconstructions(Synthesis):
+    """Pictures made from layers' activations, each named below by its `captions`, after the picture they stand for."""
+
+    def sheet(self):
+        first = [] if self.original is None else [self.original]
+        names = ["the picture"] * len(first) + self.captions
+        repeats = self.recipe["options"].get("repeats", 1)
+        columns = repeats if repeats > 1 and not first else show.good_columns(len(names), *self.pictures.shape[1:3])
+        return named_grid([*first, *self.pictures], names, columns, padding=8)
+
+    def panels(self):
+        return [Panel("From the activations of each layer", self.sheet(), exact=True)]
+
+
+def line_chart(values, at=None, ends=None, width=420, height=240):
+    """The columns of (points, N) as lines, the ends of both axes named.
+
+    at    (points,) where each row lies on the axis; none means evenly spaced steps. ends: the words at its ends
+    """
     values = np.asarray(values, np.float64).reshape(len(values), -1)
+    at = np.arange(len(values)) if at is None else np.asarray(at, np.float64)
+    along = (at - at.min()) / (np.ptp(at) or 1.0)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     span = (high - low) or 1.0
@@ -116,12 +145,11 @@ def line_chart(values, width=420, height=240):
     draw = ImageDraw.Draw(picture)
     draw.rectangle((gutter, 4, gutter + width, 4 + height), outline=LINE)
     for n, column in enumerate(values.T):
-        at = [(gutter + i / (len(column) - 1) * width, 4 + (high - v) / span * height)
-              for i, v in enumerate(column) if np.isfinite(v)]
-        draw.line(at, fill=COLOURS[n % len(COLOURS)], width=2)
+        line = [(gutter + x * width, 4 + (high - v) / span * height) for x, v in zip(along, column) if np.isfinite(v)]
+        draw.line(line, fill=COLOURS[n % len(COLOURS)], width=2)
     for v, y in ((high, 2), (low, height - 10)):
         draw.text((gutter - 6 - face.getlength(number(v)), y), number(v), SOFT, face)
-    draw.text((gutter, height + 8), "step 1", SOFT, face)
-    end = f"step {len(values)}"
-    draw.text((gutter + width - face.getlength(end), height + 8), end, SOFT, face)
+    first, last = ends or ("step 1", f"step {len(values)}")
+    draw.text((gutter, height + 8), first, SOFT, face)
+    draw.text((gutter + width - face.getlength(last), height + 8), last, SOFT, face)
     return np.asarray(picture)

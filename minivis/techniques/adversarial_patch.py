@@ -7,8 +7,9 @@ import numpy as np
 from .. import kernels, ops
 from ..errors import MinivisError
 from ..optimize import Adam, Point, Run, host
-from ..options import Network, Picture, Target
+from ..options import Mask, Network, Picture, Target
 from ..parameterize import to_device
+from ..preprocessing import resize
 from ..results import PatchAttack
 from ..targets import label_text
 from ..tensor import Op, Tensor, gradient
@@ -22,8 +23,8 @@ CHECKS = 4              # places on each picture where the finished patch is jud
 
 
 def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, share: float = 0.1,
-                      shape: Literal["circle", "square"] = "circle", steps: int = 300, batch: int = 2,
-                      rate: float = 0.05, scale: float = 0.2, angle: float = 22.5, seed=0,
+                      shape: Literal["circle", "square"] = "circle", mask: Mask = None, steps: int = 300,
+                      batch: int = 2, rate: float = 0.05, scale: float = 0.2, angle: float = 22.5, seed=0,
                       monitor=None) -> PatchAttack:
     """A round sticker that, laid anywhere on any picture, makes the network see the target.
 
@@ -31,7 +32,7 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
     by t, all drawn anew in every step. Brown et al. 2017, arXiv:1712.09665. Nothing is hidden: the patch may be seen
     by everybody, and be printed.
 
-    pictures (1, S, S, 3): the patch on white. success: the share of placements, none of them used before, at which the
+    pictures (1, h, w, 3): the patch on white. success: the share of placements, none of them used before, at which the
     picture, rounded to 8 bits, is taken for the target; clean: the same without the patch; other: with the middle of
     another of the pictures as patch.
 
@@ -39,6 +40,7 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
     target    the class to be seen
     share     of the picture's area that a patch of scale 1 covers
     shape     of the patch
+    mask      a picture that is white where the patch is, for any other shape: a pair of glasses (Sharif et al. 2016)
     steps     steps
     batch     placements in each step
     rate      Adam's rate; colours go from 0 to 1
@@ -55,7 +57,7 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
         raise MinivisError("adversarial_patch: the pictures differ in size: "
                            f"{sorted({o.shape[:2] for o in originals})}")
     wanted = victim.class_of(target)
-    layer = Stickers(originals[0].shape[:2], share, shape, scale, angle)
+    layer = Stickers(originals[0].shape[:2], share, shape, scale, angle, mask)
 
     def evaluate(p, i):
         t = Tensor(p, needs_grad=True)
@@ -66,7 +68,7 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
         g = gradient(loss, t)
         return Point(host(loss.data).astype(np.float64).reshape(1), g, {"score": -host(loss.data).reshape(1)})
     xp = kernels.xp(to_device(net, np.zeros(1, net.dtype)))
-    start = to_device(net, np.full((1, layer.side, layer.side, 3), 0.5, net.dtype))
+    start = to_device(net, np.full((1, *layer.sides, 3), 0.5, net.dtype))
     run = Run(evaluate, start, Adam(rate), steps, after=lambda p, point, i: xp.clip(p, 0, 1),
               start=monitor and monitor.load())
     finished = follow(run, monitor, lambda p: layer.picture(host(p)[0]))
@@ -81,12 +83,13 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
                        numbers={**counts, "steps": run.done, "class": wanted},
                        notes=[] if finished else ["The run was stopped early."],
                        recipe=recipe(adversarial_patch, net, seed, pictures=originals, target=target, share=share,
-                                     shape=shape, steps=steps, batch=batch, rate=rate, scale=scale, angle=angle))
+                                     shape=shape, mask=mask, steps=steps, batch=batch, rate=rate, scale=scale,
+                                     angle=angle))
 
 
 def judge(victim, layer, originals, patch, wanted, seed):
     """({"success", "clean", "other", "placements"}, examples uint8): the patch at places that were never drawn."""
-    hits, others, examples, other = [], [], [], _middle(originals, layer.side)
+    hits, others, examples, other = [], [], [], _middle(originals, layer.sides)
     for n, original in enumerate(originals):
         for k in range(CHECKS):
             for sticker, found in ((patch, hits), (other(n), others)):
@@ -101,77 +104,93 @@ def judge(victim, layer, originals, patch, wanted, seed):
             "placements": len(hits)}, examples
 
 
-def _middle(originals, side):
+def _middle(originals, sides):
     """f(n): the middle of the picture after the n-th, as a patch; of the same picture if there is but one."""
     def cut(n):
         picture = originals[(n + 1) % len(originals)]
-        top, left = ((m - side) // 2 for m in picture.shape[:2])
-        return picture[top:top + side, left:left + side] / 255
+        top, left = ((m - side) // 2 for m, side in zip(picture.shape[:2], sides))
+        return picture[top:top + sides[0], left:left + sides[1]] / 255
     return cut
 
 
 class Stickers:
     """Where and how patches lie on pictures of one size."""
 
-    def __init__(self, size, share, shape, scale, angle):
+    def __init__(self, size, share, shape, scale, angle, mask=None):
         H, W = self.size = size
         self.scale, self.angle = scale, angle
-        per_side = math.pi / 4 if shape == "circle" else 1.0
-        self.side = round(math.sqrt(share * H * W / per_side))
-        if not 4 <= self.side <= min(H, W):
-            raise MinivisError(f"adversarial_patch: a patch of {share:g} of a {H} x {W} picture would be {self.side} "
-                               "pixels wide; it must be 4 at least and fit into the picture")
-        at = np.arange(self.side) - (self.side - 1) / 2
-        inside = np.hypot(at[:, None], at[None]) <= self.side / 2 if shape == "circle" else np.ones((self.side,) * 2)
-        self.mask = inside[..., None].astype(np.float64)
+        if mask is not None and not mask.any():
+            raise MinivisError("adversarial_patch: the mask is black all over; the patch is where it is white")
+        cut = None if mask is None else mask[np.ix_(*(_from_first_to_last(mask.any(axis)) for axis in (1, 0)))]
+        filled = cut.mean() if cut is not None else math.pi / 4 if shape == "circle" else 1.0
+        tall = 1.0 if cut is None else math.sqrt(cut.shape[0] / cut.shape[1])
+        side = math.sqrt(share * H * W / filled)
+        self.sides = round(side * tall), round(side / tall)
+        if not min(self.sides) >= 4 or max(self.sides) > min(H, W):
+            raise MinivisError(f"adversarial_patch: a patch of {share:g} of a {H} x {W} picture would be "
+                               f"{self.sides[0]} x {self.sides[1]} pixels large; it must be 4 at least and fit into "
+                               "the picture")
+        self.mask = (_disc(*self.sides) if shape == "circle" and cut is None else np.ones(self.sides) if cut is None
+                     else resize(cut * np.uint8(255), self.sides) / 255)[..., None].astype(np.float64)
 
     def on(self, u, patch, draw):
-        """The picture u (1, H, W, 3) with the patch Tensor (1, S, S, 3) on it, at a place drawn from `draw`."""
+        """The picture u (1, H, W, 3) with the patch Tensor (1, h, w, 3) on it, at a place drawn from `draw`."""
         H, W = self.size
         factor = 1 + draw.uniform(-self.scale, self.scale)
         turn = math.radians(draw.uniform(-self.angle, self.angle))
-        reach = min(factor * self.side / 2, min(H, W) / 2)
+        reach = min(factor * max(self.sides) / 2, min(H, W) / 2)
         middle = draw.uniform(reach, H - reach) - 0.5, draw.uniform(reach, W - reach) - 0.5
-        matrix = placement(self.size, self.side, middle, factor, turn)
+        matrix = placement(self.size, self.sides, middle, factor, turn)
         xp, of = kernels.xp(u), u.dtype.type
         cover = xp.asarray((matrix @ self.mask.reshape(-1, 1)).reshape(1, H, W, 1).astype(u.dtype))
         ink = Laid(matrix, self.size)(patch * xp.asarray(self.mask[None].astype(u.dtype)))
         return ink + u * (of(1) - cover)
 
     def picture(self, patch):
-        """The patch (S, S, 3), 0 to 1, on white: uint8."""
+        """The patch (h, w, 3), 0 to 1, on white: uint8."""
         return to_uint8(255 * (patch * self.mask + (1 - self.mask)))
 
 
 class Laid(Op):
-    """y (1, H, W, C) = M x, x (1, S, S, C): the patch at its place; dx = M^T dy."""
+    """y (1, H, W, C) = M x, x (1, h, w, C): the patch at its place; dx = M^T dy."""
 
     def __init__(self, matrix, size):
         self.matrix, self.size = matrix, size
 
     def forward(self, x):
-        self.side = x.shape[1:3]
+        self.sides = x.shape[1:3]
         return apply_sparse(self.matrix, x, self.size)
 
     def backward(self, dy):
-        return apply_sparse(self.matrix.T.tocsr(), dy, self.side)
+        return apply_sparse(self.matrix.T.tocsr(), dy, self.sides)
 
 
-def placement(size, side, middle, factor, turn):
-    """Sparse (H W, S S): each pixel of the picture as a bilinear mean of four of the patch, which lies with its middle
+def placement(size, sides, middle, factor, turn):
+    """Sparse (H W, h w): each pixel of the picture as a bilinear mean of four of the patch, which lies with its middle
     at (row, column), `factor` times as large and turned by `turn`; zero beside it."""
     from scipy.sparse import csr_matrix
-    H, W = size
+    (H, W), (h, w) = size, sides
     y, x = (np.arange(H) - middle[0])[:, None] / factor, (np.arange(W) - middle[1])[None] / factor
     cos, sin = math.cos(turn), math.sin(turn)
-    rows, columns = (side - 1) / 2 + y * cos - x * sin, (side - 1) / 2 + y * sin + x * cos
+    rows, columns = (h - 1) / 2 + y * cos - x * sin, (w - 1) / 2 + y * sin + x * cos
     top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
     at, cells, weights = [], [], []
     for a, wa in ((top, 1 - (rows - top)), (top + 1, rows - top)):
         for b, wb in ((left, 1 - (columns - left)), (left + 1, columns - left)):
-            inside = (a >= 0) & (a < side) & (b >= 0) & (b < side)
+            inside = (a >= 0) & (a < h) & (b >= 0) & (b < w)
             at.append(np.flatnonzero(inside))
-            cells.append((a * side + b)[inside])
+            cells.append((a * w + b)[inside])
             weights.append((wa * wb)[inside])
-    return csr_matrix((np.concatenate(weights), (np.concatenate(at), np.concatenate(cells))),
-                      shape=(H * W, side * side))
+    return csr_matrix((np.concatenate(weights), (np.concatenate(at), np.concatenate(cells))), shape=(H * W, h * w))
+
+
+def _disc(h, w):
+    """1 within the circle of that diameter, 0 outside."""
+    y, x = np.arange(h) - (h - 1) / 2, np.arange(w) - (w - 1) / 2
+    return (np.hypot(y[:, None], x[None]) <= h / 2).astype(np.float64)
+
+
+def _from_first_to_last(which):
+    """The indices from the first True to the last."""
+    at = np.flatnonzero(which)
+    return np.arange(at[0], at[-1] + 1)

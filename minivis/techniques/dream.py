@@ -23,7 +23,7 @@ LEAST = 32          # the smallest side of an octave, in pixels
 def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None = None,
           channels: list[int] | None = None, guide: Picture = None, size: int | None = None, octaves: int = 4,
           octave_scale: float = 1.4, steps: int = 10, rate: float = 1.5, jitter: int = 32, frames: int = 0,
-          zoom: float = 0.05, memory=None, seed=0, monitor=None) -> Synthesis:
+          zoom: float = 0.05, blend: float = 1.0, fps: float = 12.5, memory=None, seed=0, monitor=None) -> Synthesis:
     """What a layer sees in the picture, it sees more: DeepDream.
 
     Ascends 1/2 |a|^2, so that the gradient at the layer is its own activation a; with a guide, at each position the
@@ -43,26 +43,30 @@ def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None =
     jitter        random shift before each step, in pixels, undone after it
     frames        this many more pictures, each made of the one before, enlarged: a film (-o NAME.webp or .gif)
     zoom          enlargement from one frame to the next: 0.05 is 5 percent
+    blend         share of the new dream in each frame; the rest is the frame before, enlarged: a calmer film
+    fps           frames per second
     """
     if octaves < 1 or steps < 1 or not octave_scale > 1 or frames < 0 or not 0 <= zoom < 1:
         raise MinivisError(f"dream: octaves {octaves} and steps {steps} must be at least 1, octave_scale "
                            f"{octave_scale} above 1, frames {frames} at least 0 and zoom {zoom} from 0 to below 1")
+    if not 0 < blend <= 1 or not fps > 0:
+        raise MinivisError(f"dream: blend {blend} must be above 0 and at most 1, and fps {fps} above 0")
     start = np.asarray(picture)
     if size:
         start = resize(start, [max(1, round(n * size / max(start.shape[:2]))) for n in start.shape[:2]])
     weights = {net.layer_name(name): w for name, w in (layers or {default_layer(net): 1.0}).items()}
     dreamer = Dreamer(net, weights, channels, guide, octaves, octave_scale, steps, rate, jitter, memory, seed)
-    film, history, finished = dreamer.film(start, frames, zoom, monitor)
+    film, history, finished = dreamer.film(start, frames, zoom, monitor, blend)
     last = to_uint8(film[-1])
     notes = [] if finished else ["The dream was stopped early."]
     return Synthesis(last[None], film[-1][None], {"score": np.asarray(history)[:, None]}, last[None], last[None],
                      target=" + ".join(f"{w:g} {name}" for name, w in weights.items())
                             + (" as in the guide" if guide is not None else ""),
-                     original=start, frames=[to_uint8(f) for f in film] if frames else None,
+                     original=start, frames=[to_uint8(f) for f in film] if frames else None, fps=fps,
                      notes=notes + dreamer.notes, numbers={"steps": len(history)},
                      recipe=recipe(dream, net, seed, layers=weights, channels=channels, guide=guide, size=size,
                                    octaves=octaves, octave_scale=octave_scale, steps=steps, rate=rate, jitter=jitter,
-                                   frames=frames, zoom=zoom))
+                                   frames=frames, zoom=zoom, blend=blend, fps=fps))
 
 
 def default_layer(net):
@@ -87,7 +91,7 @@ class Dreamer:
         self.guide = None if guide is None else self._features(guide)
         self._check_channels()
 
-    def film(self, picture, frames, zoom, monitor):
+    def film(self, picture, frames, zoom, monitor, blend=1.0):
         """([levels of each frame], [score of every step], whether it went to the end)"""
         monitor = monitor or SilentMonitor()
         sizes = self._sizes(picture.shape[:2])
@@ -112,7 +116,7 @@ class Dreamer:
                 if not finished:
                     return [*film, resized(levels, sizes[-1])], history, False
                 done, detail = done + self.steps, levels - at
-            film.append(np.clip(levels, 0, 255))
+            film.append(np.clip(levels if not film else blend * levels + (1 - blend) * base, 0, 255))
             detail = None
         return film, history, True
 

@@ -6,39 +6,53 @@ import numpy as np
 from ..errors import MinivisError
 from ..options import Codes, Layer, Network
 from ..provenance import network_identity
-from ..results import Synthesis
+from ..results import Reconstructions
 from .common import recipe
-from .invert import Inversion, rows_of
+from .inversion import Inversion, caption, settings_of
 
 
 def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = None, size: int | None = None,
-                 steps: int = 800, tv: float = 1e-8, alpha: float = 6.0, alpha_weight: float = 0.0,
-                 parameterization: Literal["pixels", "fourier", "deep", "generator"] = "fourier",
-                 generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] = "auto",
-                 rate: float | None = None, noise: float | None = None, good: float = 0.05, seed=0,
-                 monitor=None) -> Synthesis:
+                 preset: Literal["usual", "mahendran", "johnson"] = "usual", steps: int | None = None,
+                 repeats: int | None = None, tv: float | None = None, tv_power: float | None = None,
+                 alpha: float | None = None, alpha_weight: float | None = None,
+                 parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
+                 generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
+                 rate: float | None = None, momentum: float | None = None, noise: float | None = None,
+                 good: float | None = None, seed=0, monitor=None) -> Reconstructions:
     """A picture from a file that holds nothing but a layer's activations.
 
     Write the codes by `minivis activations PICTURE --layers ... --raw CODES.npz`. What comes out shows what such a file
     gives away of the picture. Mahendran and Vedaldi 2015, arXiv:1412.0035; the options are those of `invert`.
 
-    pictures (layers, H, W, 3). The relative error |f(x*) - code| / |code| is measured on the rounded 8-bit pictures;
-    there is no picture to give a PSNR against.
+    pictures (layers x repeats, H, W, 3). The relative error |f(x*) - code| / |code| is measured on the rounded 8-bit
+    pictures; there is no picture to give a PSNR against.
 
     codes         a file of activations; or a dict {layer: (H, W, C) or (N,) array}
     layers        which of its layers; none means all of them
     size          side of the picture in pixels; none means the network's own
+    preset        whose settings to begin with: those of minivis; of Mahendran and Vedaldi (pixels, momentum, norms); of
+                  Johnson et al. 2016 (pixels, L-BFGS, features and total variation)
     steps         steps for each layer; with Adam the last 40 percent become smaller and smaller
-    tv            penalty for the squared differences of neighbours, in grey levels, divided by the number of values
+    repeats       pictures for each layer, each from its own noise: what they share is what the code says
+    tv            penalty for the total variation, in grey levels, divided by the number of values
+    tv_power      power of the slope at each pixel in the total variation (beta): 1 allows edges, 2 smooths them
     alpha         power of the norm that keeps colours small
     alpha_weight  its penalty, divided by the number of values
-    parameterization   as in `invert`
-    generator     a trained generator network, for the parameterisation of that name
-    optimizer     Adam, L-BFGS or gradient descent with momentum 0.9; auto chooses by the layer
-    rate          size of a step; none means 1 for L-BFGS and for Adam one that suits the parameterisation
-    noise         size of the first picture's noise; see `invert`
+    parameterization   what is optimised: pixels, Fourier coefficients in decorrelated colours, the weights of an
+                  untrained network that makes the picture (deep), or the code a trained one makes it from (generator)
+    generator     that trained network: a file made by tools/train_generator.py
+    optimizer     Adam, L-BFGS or gradient descent with momentum; auto means L-BFGS for layers whose units see less
+                  than half of the picture's side, where it is several times as fast, and Adam above
+    rate          size of a step; none means 1 for L-BFGS, for Adam one that suits the parameterisation, and Mahendran
+                  and Vedaldi's for sgd
+    momentum      share of the last step that is taken again (sgd)
+    noise         size of the first picture's noise: grey levels (pixels), of coefficients (fourier), of what the
+                  picture is made from (deep), or of the code (generator)
     good          relative error at which a layer is left
     """
+    s = settings_of(preset=preset, steps=steps, repeats=repeats, tv=tv, tv_power=tv_power, alpha=alpha,
+                           alpha_weight=alpha_weight, parameterization=parameterization, generator=generator,
+                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good)
     codes, notes = dict(codes), []
     about = codes.pop("recipe", None)
     if about and (about.get("network") or {}).get("weights") not in (None, network_identity(net)["weights"]):
@@ -47,18 +61,14 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     side = (size, size) if size else net.input_size
     if side is None:
         raise MinivisError(f"network {net.name} takes pictures of any size; give the side in pixels with --size")
-    settings = {"tv": tv, "alpha": alpha, "alpha_weight": alpha_weight, "parameterization": parameterization,
-                "generator": generator, "optimizer": optimizer, "steps": steps, "rate": rate, "noise": noise,
-                "good": good}
     _check_shapes(net, wanted, side)
-    found = Inversion(net, wanted, side, settings, seed).run(monitor)
-    rows = rows_of(net, wanted, found.pictures)
-    return Synthesis(found.pictures, found.levels, found.history, found.pictures, found.pictures,
-                     target="stored activations", numbers={"layers": rows},
-                     captions=[f"{row['layer']}: relative error {row['error']:.3f}." for row in rows],
-                     notes=notes + found.notes,
-                     recipe=recipe(invert_codes, net, seed, codes=wanted, layers=list(wanted), size=list(side),
-                                   **settings))
+    found = Inversion(net, wanted, side, s, seed).run(monitor)
+    rows = found.rows()
+    return Reconstructions(found.pictures, found.levels, found.history, found.pictures, found.pictures,
+                           target="stored activations", numbers={"layers": rows},
+                           captions=[caption(row) for row in rows], notes=notes + found.notes,
+                           recipe=recipe(invert_codes, net, seed, codes=wanted, layers=list(wanted), size=list(side),
+                                         preset=preset, **s))
 
 
 def _chosen(net, codes, layers):

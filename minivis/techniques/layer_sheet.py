@@ -20,7 +20,7 @@ from .synthesis import ascent, follow, optimizer_of, stacked, to_uint8
 WAKE = 16
 
 
-def layer_sheet(net: Network, layer: Layer, *, channels: list[int] | None = None, limit: int = 36,
+def layer_sheet(net: Network, layer: Layer, *, channels: list[int] | None = None, limit: int = 35,
                 size: int | None = None, steps: int = 96, positions: Literal["all", "centre"] = "all",
                 batch: int = 6, seed=0, monitor=None) -> ChannelSheet:
     """One picture for each channel of a layer: what the layer looks for, at a glance.

@@ -6,6 +6,7 @@ from ..errors import MinivisError
 from ..optimize import dot, host
 from ..options import Network, Picture, Range, Target
 from ..results import LinearExplanation
+from ..targets import label_text
 from .common import recipe
 from .victim import Victim, check_victim, fooled, goal_of, top
 
@@ -35,20 +36,29 @@ def linear_explanation(net: Network, picture: Picture, *, target: Target = None,
     direction = kernels.xp(u).sign(g).astype(net.dtype)
     size = float(np.abs(host(g).astype(np.float64)).sum())
     table = {"epsilon": [], "predicted": [], "measured": [], "first": [], "other": [], "choice": []}
-    for epsilon in epsilons:
+    along = []
+    for epsilon in sorted(float(e) for e in epsilons):
         moved = victim.look(u + direction * u.dtype.type(epsilon / 255))[0]     # not clipped: the line itself
-        row = (float(epsilon), epsilon / 255 * size, float(moved[other] - moved[first]) - lead,
+        along.append(moved)
+        row = (epsilon, epsilon / 255 * size, float(moved[other] - moved[first]) - lead,
                float(moved[first]), float(moved[other]), int(moved.argmax()))
         for column, value in zip(table.values(), row):
             column.append(value)
     biggest = max(abs(float(e)) for e in epsilons) or 1.0
     fooling = victim.rounded(u + direction * u.dtype.type(biggest / 255))
     return LinearExplanation(
-        original, fooling, host(g)[0], table, growth(net, picture, first, other, sizes or ()),
+        original, fooling, host(g)[0], table, np.stack(along), named(net, table, first, other),
+        growth(net, picture, first, other, sizes or ()),
         [transfer(n, original, fooling, host(g)[0]) for n in others or ()], before=top(net, logits),
         after=top(net, victim.look(victim.of(fooling))[0]), first=first, other=other, biggest=biggest,
         recipe=recipe(linear_explanation, net, target=target, epsilons=list(epsilons), sizes=sizes,
                       others=[n.name for n in others or ()]))
+
+
+def named(net, table, first, other, most=5):
+    """{class: label}: the first choice, the one that gains, and who else comes first somewhere on the way."""
+    classes = dict.fromkeys([first, other, *table["choice"]])
+    return {k: label_text(net, k) for k in list(classes)[:most]}
 
 
 def lead_of(victim, u, first, other):

@@ -3,12 +3,14 @@
 Sizes of steps and penalties are in grey levels of pixels counted from the mean colour, as Caffe's networks take them;
 what a paper states in units of another network's input is converted (a standard deviation is about 57 grey levels).
 """
+from ..errors import MinivisError
 
 PLAIN = {
     "parameterization": "pixels", "optimizer": "sgd", "normalize": "none", "momentum": 0.0, "policy": "constant",
     "rate": 1.0, "progress": 2.0, "steps": 200, "noise": 10.0, "l2": 0.0, "tv": 0.0, "rivals": 0.0, "decay": 0.0,
-    "blur": 0.0, "blur_every": 4, "clip_values": 0.0, "clip_contributions": 0.0, "jitter": 0, "scale": 0.0,
-    "angle": 0.0, "margin": 0, "wrap": False, "clip": True, "positions": "centre",
+    "blur": 0.0, "blur_every": 4, "clip_values": 0.0, "clip_by": "norm", "clip_contributions": 0.0,
+    "clip_signed": False, "jitter": 0, "scale": 0.0, "angle": 0.0, "margin": 0, "wrap": False, "clip": True,
+    "positions": "centre", "falloff": 1.0, "decorrelate": True, "bound": 3.0,
 }
 YOSINSKI = {**PLAIN, "rate": 1000.0, "steps": 300}          # rates: found by looking, on SqueezeNet
 
@@ -35,6 +37,25 @@ PRESETS = {
 }
 
 
+# options that do something only with some other option: {option: (the other, what it must be)}
+NEEDED = {
+    **dict.fromkeys(("momentum", "normalize", "policy", "progress"), ("optimizer", ("sgd",))),
+    **dict.fromkeys(("falloff", "decorrelate"), ("parameterization", ("fourier",))),
+    "bound": ("parameterization", ("generator",)),
+}
+
+
 def settings(preset, **given):
-    """A preset with the options that were given (not None) in place of its own."""
-    return {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
+    """A preset with the options that were given (not None) in place of its own. An option that could not do anything
+    beside the others is an error."""
+    given = {name: value for name, value in given.items() if value is not None}
+    s = {**PRESETS[preset], **given}
+    for name, (other, kinds) in NEEDED.items():
+        if name in given and s[other] not in kinds:
+            raise MinivisError(f"{name.replace('_', '-')} {given[name]} does nothing with {other} {s[other]}, which "
+                               f"preset {preset} uses; give --{other} {kinds[0]} too")
+    for name, other in (("blur_every", "blur"), ("clip_by", "clip_values"), ("clip_signed", "clip_contributions")):
+        if name in given and not s[other]:
+            raise MinivisError(f"{name.replace('_', '-')} {given[name]} does nothing without --"
+                               f"{other.replace('_', '-')}")
+    return s

@@ -9,7 +9,8 @@ from ..monitor import SilentMonitor, Stop
 from ..objectives import channel, class_score, layer, unit
 from ..ops import softmax
 from ..optimize import Adam, Descent, Point, host
-from ..targets import label_text
+from ..parameterize import to_device
+from ..targets import label_text, resolve_class, resolve_unit
 from ..tensor import Tensor, gradient
 
 
@@ -53,10 +54,33 @@ def _goal(net, name, score, positions):
     return class_score(net, name, score)
 
 
-def ascent(net, objective, p, views, seed, penalties=(), wake=0):
+def leader_of(net, what, positions="all"):
+    """f(values) -> (N,) bool on the host: whether the class, or the channel among those of its layer, is the first of
+    all. None where `what` is not just one of these."""
+    weight, name = _weighed(str(what[0]))
+    if len(what) > 1 or weight <= 0 or (":" not in name and the_class(net, what) is None):
+        return None
+    if ":" not in name:
+        index = resolve_class(net, name)[0]
+        return lambda values: host(values[net.logits_layer].data).argmax(1) == index
+    spot = resolve_unit(net, name)
+
+    def leads(values):
+        a = host(values[spot.layer].data)
+        if a.ndim == 4:
+            H, W = a.shape[1:3]
+            middle = (H // 2, W // 2) if spot.row is None else (spot.row, spot.column)
+            everywhere = spot.row is None and positions == "all"
+            a = a.mean((1, 2), dtype=np.float64) if everywhere else a[:, middle[0], middle[1]]
+        return (a.argmax(1) == spot.channel) & (a[:, spot.channel] > 0)
+    return leads
+
+
+def ascent(net, objective, p, views, seed, penalties=(), wake=0, leads=None):
     """evaluate(z, i) for optimize.Run: loss = -objective(net(view i of the picture of z)) + penalties.
 
     penalties   [(name, weight, f(levels Tensor, values) -> Tensor (N,))]
+    leads       f(values) -> (N,) bool: a term "leads" then tells it
     wake        in so many first steps the score's gradient passes the last ReLU, where it is off, to turn it on
     Where the score's gradient is exactly zero because every ReLU on the way is off, it passes the ReLUs as if they were
     on. Both are there because in a picture of noise most units are silent: their true gradient says little or nothing.
@@ -69,18 +93,22 @@ def ascent(net, objective, p, views, seed, penalties=(), wake=0):
         levels = p(t)
         values = net(p.units.of(views(levels, seed, i)), layers=objective.layers)
         score = objective(values)
-        loss, terms = -score, {"score": host(score.data).astype(np.float64)}
+        against, terms = None, {"score": host(score.data).astype(np.float64)}
+        if leads is not None:
+            terms["leads"] = leads(values).astype(np.float64)
         for name, weight, f in penalties:
             term = f(levels, values)
-            loss = loss + term * weight
+            against = term * weight if against is None else against + term * weight
             terms[name] = host(term.data).astype(np.float64) * weight
-        g = gradient(loss, t) if loss.needs_grad else kernels.xp(z).zeros_like(z)
+        loss = -score if against is None else against - score
+        losses = host(loss.data).astype(np.float64)
         if rules and i < wake and score.needs_grad:
             climb = gradient(score, t, rules=rules)
-            g = g + (gradient(score, t) if penalties else -g) - climb
+            g = -climb if against is None or not against.needs_grad else gradient(against, t) - climb
         else:
             climb = None
-        return Point(host(loss.data).astype(np.float64), _woken(g, score, t, penalties, climb), terms)
+            g = gradient(loss, t) if loss.needs_grad else kernels.xp(z).zeros_like(z)
+        return Point(losses, _woken(g, score, t, penalties, climb), terms)
     return evaluate
 
 
@@ -118,12 +146,12 @@ def through(dy, positive):
 
 
 def optimizer_of(kind, rate, momentum=0.0, normalize="none", policy="constant", progress=2.0, fresh=False,
-                 settle=None):
-    """The optimiser that an option's word means. settle: see Adam."""
+                 settle=None, stages=()):
+    """The optimiser that an option's word means. settle: see Adam; stages: see Descent."""
     if kind == "adam":
         return Adam(rate, settle=settle)
     if kind == "sgd":
-        return Descent(rate, momentum, normalize, policy, progress)
+        return Descent(rate, momentum, normalize, policy, progress, stages)
     if kind == "lbfgs":
         from ..lbfgs import LBFGS
         return LBFGS(rate, fresh=fresh)
@@ -165,9 +193,8 @@ def said_of(net, pictures):
         return []
     said = []
     for picture in pictures:
-        x = net.preprocessing.normalize(picture, net.dtype)[None]
         try:
-            logits = net(Tensor(x), layers=[net.logits_layer])[net.logits_layer]
+            logits = net(_input(net, picture), layers=[net.logits_layer])[net.logits_layer]
         except MinivisError:            # a dense layer wants another size
             return []
         if logits.ndim != 2:
@@ -175,3 +202,19 @@ def said_of(net, pictures):
         p = softmax(logits).numpy()[0]
         said.append((int(p.argmax()), label_text(net, int(p.argmax())), float(p.max())))
     return said
+
+
+def scores_of(net, objective, pictures):
+    """[the objective of each finished uint8 picture, as it is]"""
+    return [float(host(objective(net(_input(net, picture), layers=objective.layers)).data)[0]) for picture in pictures]
+
+
+def _input(net, picture):
+    return Tensor(to_device(net, net.preprocessing.normalize(picture, net.dtype)[None]))
+
+
+def spread_of(values):
+    """{mean, deviation, least, most} of the values that several starts ended with."""
+    values = np.asarray(values, np.float64)
+    return {"mean": float(values.mean()), "deviation": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+            "least": float(values.min()), "most": float(values.max())}

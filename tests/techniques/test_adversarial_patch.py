@@ -19,21 +19,21 @@ def pictures():
 
 def test_a_placement_is_a_copy_at_whole_pixels_and_its_backward_a_derivative():
     patch = np.random.RandomState(0).rand(1, 4, 4, 3)
-    laid = Laid(placement((9, 8), 4, (3.5, 2.5), 1.0, 0.0), (9, 8))(Tensor(patch)).data[0]
+    laid = Laid(placement((9, 8), (4, 4), (3.5, 2.5), 1.0, 0.0), (9, 8))(Tensor(patch)).data[0]
     assert np.allclose(laid[2:6, 1:5], patch[0], atol=1e-12) and np.isclose(laid.sum(), patch.sum())
-    turned = Laid(placement((9, 8), 4, (3.5, 2.5), 1.0, np.pi / 2), (9, 8))(Tensor(patch)).data[0]
+    turned = Laid(placement((9, 8), (4, 4), (3.5, 2.5), 1.0, np.pi / 2), (9, 8))(Tensor(patch)).data[0]
     assert any(np.allclose(turned[2:6, 1:5], np.rot90(patch[0], k), atol=1e-9) for k in (1, 3))
-    gradcheck(lambda x: Laid(placement((9, 8), 4, (3.2, 2.9), 1.3, 0.4), (9, 8))(x), patch)
+    gradcheck(lambda x: Laid(placement((9, 8), (4, 4), (3.2, 2.9), 1.3, 0.4), (9, 8))(x), patch)
 
 
 def test_the_picture_beside_the_patch_stays(pictures):
     layer = Stickers((12, 10), 0.2, "circle", 0.0, 0.0)
     u = pictures[0][None] / 255
-    on = layer.on(u, Tensor(np.ones((1, layer.side, layer.side, 3))), np.random.default_rng(0)).data
+    on = layer.on(u, Tensor(np.ones((1, *layer.sides, 3))), np.random.default_rng(0)).data
     changed = (on != u).any(axis=3)[0]
     assert np.allclose(on[0][changed].max(), 1) and 0.1 < changed.mean() < 0.4 and on.max() <= 1 + 1e-12
-    white = layer.picture(np.zeros((layer.side, layer.side, 3)))
-    assert (white[0, 0] == 255).all() and (white[layer.side // 2, layer.side // 2] == 0).all()
+    white = layer.picture(np.zeros((*layer.sides, 3)))
+    assert (white[0, 0] == 255).all() and (white[layer.sides[0] // 2, layer.sides[1] // 2] == 0).all()
 
 
 def test_the_patch_raises_the_target_and_is_judged_on_new_placements(linear_net, pictures):
@@ -65,7 +65,7 @@ def test_interrupted_and_resumed_the_bits_are_the_same(conv_net, pictures, tmp_p
     assert all(np.array_equal(a, again.arrays()[name]) for name, a in whole.arrays().items() if a is not None)
 
 
-@pytest.mark.parametrize("options, message", [({"share": 0.7}, r"share 0\.7"), ({"share": 0.001}, "pixels wide"),
+@pytest.mark.parametrize("options, message", [({"share": 0.7}, r"share 0\.7"), ({"share": 0.001}, "pixels large"),
                                               ({"target": "horse"}, "no class is called")])
 def test_what_cannot_be_is_one_clear_error(conv_net, pictures, options, message):
     with pytest.raises(MinivisError, match=message):

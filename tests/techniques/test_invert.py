@@ -4,7 +4,8 @@ import pytest
 
 from minivis.errors import MinivisError
 from minivis.monitor import SilentMonitor, StateFile, Stop
-from minivis.techniques.invert import best_optimizer, codes, default_layers, invert, quality, reconstruction
+from minivis.techniques.inversion import best_optimizer, codes, quality, reconstruction
+from minivis.techniques.invert import default_layers, invert
 
 FAST = {"layers": ["conv1", "relu1"], "optimizer": "lbfgs", "parameterization": "pixels", "tv": 0.0, "steps": 60,
         "good": 0.0}
