@@ -152,8 +152,8 @@ class Gram(Op):
         both = (dy + dy.swapaxes(1, 2)) / self.divisor
         how = {"stride": (1, 1), "pad": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1, "precision": "float32-direct"}
         conv = kernels.of(dy).conv2d_forward         # a matrix for every position's channels: a 1 x 1 convolution
-        return kernels.xp(dy).concatenate([conv(self.x[n:n + 1], both[n][None, None], None, **how)
-                                           for n in range(len(both))])
+        dx = [conv(self.x[n:n + 1], both[n][None, None], None, **how) for n in range(len(both))]
+        return dx[0] if len(dx) == 1 else kernels.xp(dy).concatenate(dx)
 
 
 def _softmax(x):

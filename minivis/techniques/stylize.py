@@ -3,11 +3,12 @@ from typing import Literal
 
 import numpy as np
 
-from .. import ops
+from ..bands import Bands
 from ..batching import default_budget, parse_bytes
 from ..colours import with_colours_of
 from ..errors import MinivisError
 from ..loading import DEFAULT, embedded_names
+from ..optimize import host
 from ..options import Network, Picture, StylePicture
 from ..parameterize import to_device
 from ..results import Synthesis
@@ -15,6 +16,8 @@ from ..style_networks import blended, in_style_of, style_names, styles_of, takes
 from ..tensor import Tensor
 from .common import recipe
 from .synthesis import to_uint8
+
+RESULT = 48         # bytes a pixel that the finished picture takes: as levels, clipped, rounded, as bytes
 
 
 def stylize(net: Network, picture: Picture, *, size: int | None = None, strength: float = 1.0,
@@ -89,18 +92,17 @@ def painter_of(net, style=None, styles=None, blend=None, style_size=512, content
 
 
 def redrawn(net, shown, units="levels", memory=None):
-    """What the network makes of a picture, uint8 (H, W, 3) -> float64 (H, W, 3) grey levels, not clipped."""
+    """What the network makes of a picture, uint8 (H, W, 3) -> (H, W, 3) grey levels, not clipped. A picture that would
+    take more than the memory limit goes through it in bands of rows, which changes nothing but rounding."""
     H, W = shown.shape[:2]
-    budget = default_budget() if memory is None else parse_bytes(memory)
-    needed = net.bytes_needed((1, H, W, 3))
-    if needed > budget:
-        side = int(max(H, W) * (budget / needed) ** 0.5)
-        raise MinivisError(f"{W} x {H} pixels need {needed / 1e6:.0f} MB, more than the memory limit of "
-                           f"{budget / 1e6:.0f} MB; --size {side} fits, or give more --memory")
-    step = _step(net, (H, W))
-    x = Tensor(to_device(net, net.preprocessing.normalize(shown, net.dtype)[None]))
-    x = _continued(x, -H % step, -W % step)
-    made = net(x, layers=[net.output_layer])[net.output_layer].numpy()[0, :H, :W].astype(np.float64)
+    step, budget = _step(net, (H, W)), default_budget() if memory is None else parse_bytes(memory)
+    given = _continued(shown, -H % step, -W % step)
+    if net.bytes_needed((1, *given.shape)) <= budget:
+        x = Tensor(to_device(net, net.preprocessing.normalize(given, net.dtype)[None]))
+        made = net(x, layers=[net.output_layer])[net.output_layer].numpy()[0]
+    else:
+        made = _in_bands(net, given, budget)
+    made = made[:H, :W]
     if units == "network":
         made = net.preprocessing.to_picture01(made) * 255
     if made.shape != shown.shape:
@@ -111,9 +113,42 @@ def redrawn(net, shown, units="levels", memory=None):
     return made
 
 
+def _in_bands(net, given, budget):
+    """As net(given)[0], within the budget; an error that says what would help if that cannot be."""
+    H, W = given.shape[:2]
+    bands = _bands(net, (H, W), budget)
+    if not bands.fits:
+        why = f"layer {bands.wrong} needs the whole picture at once" if bands.wrong else "in bands of rows, too"
+        raise MinivisError(f"{W} x {H} pixels take more than the memory limit of {budget / 1e6:.0f} MB, {why}; "
+                           f"--size {_largest(net, (H, W), budget)} fits, or give more --memory")
+    made, at = np.empty((H, W, 3), net.dtype), 0
+    for rows in bands.run(lambda first, end: to_device(net, net.preprocessing.normalize(given[first:end],
+                                                                                        net.dtype)[None])):
+        made[at:at + rows.shape[1]] = host(rows)[0]
+        at += rows.shape[1]
+    return made
+
+
+def _bands(net, size, budget):
+    return Bands(net, size, budget - RESULT * size[0] * size[1])
+
+
+def _largest(net, size, budget):
+    """About the longest side with which a picture of these proportions stays within the budget."""
+    share = 1.0
+    while max(size) * share > 32:
+        share *= 0.95
+        smaller = tuple(max(1, round(n * share)) for n in size)
+        if net.bytes_needed((1, *smaller, 3)) <= budget or _bands(net, smaller, budget).fits:
+            break
+    return int(max(size) * share)
+
+
 def mixed(made, shown, strength=1.0, colours="style"):
     """The redrawn picture with as much of the given one, and in the colours, that are asked for."""
-    levels = strength * np.clip(made, 0, 255) + (1 - strength) * shown
+    levels = np.clip(made, 0, 255)
+    if strength < 1:
+        levels = strength * levels + (1 - strength) * shown
     return with_colours_of(levels, shown) if colours == "luminance" else levels
 
 
@@ -149,7 +184,7 @@ def _step(net, size):
     raise MinivisError(f"network {net.name} changes the size of pictures, so it is no style network")
 
 
-def _continued(x, below, right):
-    """x with so many mirrored rows and columns more; a picture too small to be mirrored repeats its border."""
-    mode = "reflect" if below < x.shape[1] and right < x.shape[2] else "edge"
-    return ops.pad(x, (0, below, 0, right), mode) if below or right else x
+def _continued(picture, below, right):
+    """(H, W, 3) with so many mirrored rows and columns more; one too small to be mirrored repeats its border."""
+    mode = "reflect" if below < picture.shape[0] and right < picture.shape[1] else "edge"
+    return np.pad(picture, ((0, below), (0, right), (0, 0)), mode) if below or right else picture

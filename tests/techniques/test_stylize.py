@@ -48,6 +48,14 @@ def test_what_lies_beyond_the_border_is_the_mirror_image(net):
     assert np.array_equal(stylize(net, given).values[0], stylize(net, mirrored).values[0, :7, :9])
 
 
+def test_little_memory_makes_the_same_picture_in_bands(net, monkeypatch):
+    module = importlib.import_module("minivis.techniques.stylize")
+    given, used = picture(203, 60), []
+    whole = stylize(net, given).values
+    monkeypatch.setattr(module, "_in_bands", lambda *a, own=module._in_bands: used.append(a[2]) or own(*a))
+    assert np.abs(stylize(net, given, memory="1.5MB").values - whole).max() < 1e-9 and used == [1_500_000]
+
+
 def test_strength_mixes_and_luminance_keeps_the_colours(net):
     given = picture(12, 16)
     full = stylize(net, given).values[0]
@@ -69,8 +77,10 @@ def test_a_networks_own_units_become_grey_levels():
 def test_what_is_no_style_network_and_what_does_not_fit_is_one_clear_error(net, conv_net):
     with pytest.raises(MinivisError, match=r"network conv makes no pictures .it gives 3 numbers.*--network"):
         stylize(conv_net(), picture(12, 10))
-    with pytest.raises(MinivisError, match="more than the memory limit of 1 MB; --size"):
+    with pytest.raises(MinivisError, match="more than the memory limit of 1 MB, in bands of rows, too; --size") as e:
         stylize(net, picture(400, 400), memory="1MB")
+    side = int(str(e.value).split("--size ")[1].split()[0])
+    assert 32 < side < 400 and stylize(net, picture(400, 400), size=side, memory="1MB").pictures.shape[1] == side
     with pytest.raises(MinivisError, match="strength 2"):
         stylize(net, picture(4, 4), strength=2)
     halved = Network(Table([Layer("input", "input", shape=[None, None, 3]), Layer("half", "avg_pool", kernel=2)]), {},
