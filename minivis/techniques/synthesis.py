@@ -3,14 +3,14 @@ import re
 
 import numpy as np
 
-from .. import kernels
+from .. import graphs, kernels
 from ..errors import MinivisError
 from ..monitor import SilentMonitor, Stop
 from ..objectives import channel, class_score, layer, unit
 from ..ops import softmax
 from ..optimize import Adam, Descent, Point, host
 from ..targets import label_text
-from ..tensor import Tensor, gradient
+from ..tensor import Tensor, gradient, walk
 
 
 def objective_of(net, what, score="logit", positions="all"):
@@ -60,11 +60,17 @@ def ascent(net, objective, p, views, seed, penalties=(), wake=0):
     wake        in so many first steps the score's gradient passes the last ReLU, where it is off, to turn it on
     Where the score's gradient is exactly zero because every ReLU on the way is off, it passes the ReLUs as if they were
     on. Both are there because in a picture of noise most units are silent: their true gradient says little or nothing.
+    On a GPU with MINIVIS_CUDA_GRAPHS=1 the other steps run the network as a recorded graph (graphs.py).
     """
     last = last_relu(net, objective.layers)
     rules = {last: redirected} if last and wake else None
+    replay = _replay(net, objective, p, views, seed, penalties)
 
     def evaluate(z, i):
+        if graphs.wanted(z) and not (rules and i < wake):
+            point = replay(z, i)
+            if point is not None:
+                return point
         t = Tensor(z, needs_grad=True)
         levels = p(t)
         values = net(p.units.of(views(levels, seed, i)), layers=objective.layers)
@@ -81,6 +87,38 @@ def ascent(net, objective, p, views, seed, penalties=(), wake=0):
         else:
             climb = None
         return Point(host(loss.data).astype(np.float64), _woken(g, score, t, penalties, climb), terms)
+    return evaluate
+
+
+def _replay(net, objective, p, views, seed, penalties):
+    """f(z, i) -> the Point of `ascent` without waking, or None where units sleep. From the network's input to the loss
+    and back it is one graph; the view, drawn anew in each step, and the parameterisation are left as they are."""
+    replays = graphs.Replays()
+
+    def whole(x, levels):
+        """[loss, score, penalties..., d loss / dx, d loss / d levels] of the network's input and the grey levels."""
+        x, levels = Tensor(x, needs_grad=True), Tensor(levels, needs_grad=True)
+        values = net(x, layers=objective.layers)
+        score = objective(values)
+        loss, terms = -score, []
+        for _, weight, f in penalties:
+            term = f(levels, values)
+            loss = loss + term * weight
+            terms.append(term.data)
+        return [loss.data, score.data, *terms, *gradient(loss, [x, levels])]
+
+    def evaluate(z, i):
+        t = Tensor(z, needs_grad=True)
+        levels = p(t)
+        x = p.units.of(views(levels, seed, i))
+        loss, score, *terms, dx, dlevels = replays(whole, x.data, levels.data)
+        loss, score, *terms = (host(a).astype(np.float64) for a in (loss, score, *terms))
+        if not np.abs(score).min() > 0:
+            return None
+        seeds = {x._node(): dx, levels._node(): dlevels} if penalties else {x._node(): dx}
+        g, = walk(seeds, [t._node()])
+        found = {"score": score} | {name: term * weight for (name, weight, _), term in zip(penalties, terms)}
+        return Point(loss, g, found)
     return evaluate
 
 
