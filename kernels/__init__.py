@@ -26,6 +26,25 @@ def xp(array):
     return importlib.import_module(type(array).__module__.split(".")[0])
 
 
+_moved, _MOST_MOVED = {}, 4096
+
+
+def kept(array, like):
+    """A small array of the host whose numbers are constants, in the memory of `like`: moved there once and kept.
+
+    So a step that is repeated moves nothing, which would make it wait, and could not be recorded as a graph.
+    """
+    there = xp(like)
+    if there is np:
+        return array
+    key = array.tobytes(), array.shape, array.dtype.str, type(like), like.device.id
+    if key not in _moved:
+        if len(_moved) >= _MOST_MOVED:      # never replaced: a recorded graph goes on reading where it lies
+            return there.asarray(array)
+        _moved[key] = there.asarray(array)
+    return _moved[key]
+
+
 class using:
     """`with using("reference"):` runs NumPy arrays through another kernel set; for tests and for reading along."""
 

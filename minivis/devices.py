@@ -64,18 +64,28 @@ def to_gpu(array, device):
 
 
 def upload(cupy, array):
-    """A NumPy array to the current GPU, in pieces through one pinned buffer: no second copy of a large file is held."""
+    """A NumPy array to the current GPU, in pieces through two pinned buffers: no second copy of a large file is held.
+
+    A copy from pinned memory begins some time after it is asked for, so a buffer is filled again only when the event
+    behind its copy has come.
+    """
     if not isinstance(array, np.ndarray):
         return cupy.asarray(array)
     flat, result = np.ascontiguousarray(array).reshape(-1), cupy.empty(array.shape, array.dtype)
     if flat.size == 0:
         return result
     there, step = result.reshape(-1), max(1, _PIECE // flat.itemsize)
-    pinned = importlib.import_module("cupyx").empty_pinned(min(step, flat.size), flat.dtype)
-    for start in range(0, flat.size, step):
-        piece = flat[start:start + step]
-        pinned[:piece.size] = piece
-        there[start:start + step].set(pinned[:piece.size])      # returns when the buffer may be written again
+    stream, empty_pinned = cupy.cuda.get_current_stream(), importlib.import_module("cupyx").empty_pinned
+    buffers = [empty_pinned(min(step, flat.size), flat.dtype) for _ in range(2 if flat.size > step else 1)]
+    copied = [None] * len(buffers)
+    for turn, start in enumerate(range(0, flat.size, step)):
+        which, piece = turn % len(buffers), flat[start:start + step]
+        if copied[which] is not None:
+            copied[which].synchronize()
+        buffers[which][:piece.size] = piece
+        there[start:start + step].set(buffers[which][:piece.size])
+        copied[which] = stream.record()
+    stream.synchronize()                # the buffers go back to where others get theirs
     return result
 
 

@@ -97,7 +97,7 @@ def gram_statistic(gram: Gram = "chw", mask=None):
             positions = float((m * m).sum())
             if positions == 0:
                 raise MinivisError("a mask is black all over: it leaves nothing of the picture")
-            a = a * kernels.xp(a.data).asarray(m[None, part.rows, part.columns, None].astype(a.dtype))
+            a = a * kernels.kept(m[None, part.rows, part.columns, None].astype(a.dtype), a.data)
         divisor = {"chw": positions * a.shape[3], "hw": positions, "none": 1}[gram]
         return ops.gram(a, "none") * (1 / divisor)
     return statistic

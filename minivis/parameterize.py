@@ -32,8 +32,7 @@ class Units:
 
     def of(self, levels):
         """Tensor of grey levels from the mean colour, RGB -> Tensor of network input."""
-        xp = kernels.xp(levels.data)
-        return (ops.flip(levels, 3) if self.flip else levels) * xp.asarray(self.per_level)
+        return (ops.flip(levels, 3) if self.flip else levels) * kernels.kept(self.per_level, levels.data)
 
     def levels_from_mean(self, picture):
         """(..., 3) grey levels RGB -> the same from the mean colour, in the network's dtype."""

@@ -13,14 +13,13 @@ come tileable textures.
 """
 import itertools
 import math
-import os
 from typing import NamedTuple
 
 import numpy as np
 
 from . import kernels, ops
 from .errors import MinivisError
-from .graphs import Captured
+from .graphs import Replays
 from .optimize import Point, host
 from .receptive_field import field
 from .tensor import Tensor, gradient
@@ -146,7 +145,7 @@ class Tiles:
             return kernels.xp(z).ascontiguousarray(z[:, slice(*tile.rows), slice(*tile.columns)])
         xp = kernels.xp(z)
         rows, columns = (np.arange(*span) % n for span, n in zip((tile.rows, tile.columns), self.size))
-        return xp.ascontiguousarray(z[:, xp.asarray(rows)][:, :, xp.asarray(columns)])
+        return xp.ascontiguousarray(z[:, kernels.kept(rows, z)][:, :, kernels.kept(columns, z)])
 
     def add(self, g, tile, d):
         """g[pixels of the tile] += d."""
@@ -185,7 +184,7 @@ class TiledLoss:
 
     def __init__(self, tiles, to_input, terms, penalties=(), pool=None):
         self.tiles, self.to_input, self.terms, self.penalties, self.pool = tiles, to_input, terms, penalties, pool
-        self.graphs, self.captured = os.environ.get("MINIVIS_CUDA_GRAPHS") == "1", None
+        self.replays = Replays()
         self.statistics = [(term.layers[0], term.statistic) for _, _, term in terms]
 
     def sums(self, z):
@@ -197,12 +196,7 @@ class TiledLoss:
         return [float(term.loss(Tensor(s)).data.sum()) for (_, _, term), s in zip(self.terms, self.sums(z))]
 
     def __call__(self, z, i=0):
-        if self.graphs and kernels.xp(z) is not np and len(self.tiles.tiles) == 1:
-            if self.captured is None:
-                self.captured = Captured(self._step, z)
-            g, *values = self.captured(z)
-        else:
-            g, *values = self._step(z)
+        g, *values = self.replays(self._step, z) if len(self.tiles.tiles) == 1 else self._step(z)
         groups = {name: host(value) for name, value in zip(self.names, values)}
         return Point(sum(groups.values(), np.zeros(1)), g, groups)
 

@@ -61,11 +61,24 @@ def test_arrays_cross_in_pieces_and_arrive_whole(monkeypatch, shape, dtype):
         np.testing.assert_array_equal(devices.to_gpu(strided, "gpu").get(), strided)
 
 
+def test_no_piece_is_copied_over_by_the_next(monkeypatch):
+    """The stand-in begins a copy from the host as late as a GPU may."""
+    monkeypatch.setattr(devices, "_PIECE", 80)
+    array = np.arange(1000.0)
+    with installed():
+        import cupy
+        buffer, there = np.zeros(10), cupy.empty(10)
+        there.set(buffer)
+        buffer[:] = 7                           # too early
+        assert there.get().tolist() == [7] * 10
+        np.testing.assert_array_equal(devices.upload(cupy, array).get(), array)
+
+
 def test_the_pool_is_limited_once_and_not_where_somebody_did(monkeypatch):
     with installed():
         pool = sys.modules["cupy"].get_default_memory_pool()
         devices.to_gpu(np.ones(3), "gpu")
-        assert pool.get_limit() == int(0.9 * cupy_on_host._FREE)
+        assert pool.get_limit() == int(0.9 * cupy_on_host.FREE)
         pool.set_limit(size=12345)
         devices.to_gpu(np.ones(3), "gpu")
         assert pool.get_limit() == 12345

@@ -1,4 +1,4 @@
-"""Winograd's convolution: transforms of our own around 36 strided matrix products by cuBLAS (through matmul).
+"""Winograd's convolution: transforms of our own around 36 strided matrix products by cuBLAS (cublas.py).
 
 Tiles go in batches whose transformed inputs and products fit into the workspace. A chain hands over what its pooling
 needs: `cells` of a 2x2 max pooling that follows (written) or whose gradient is convolved (read).
@@ -41,7 +41,7 @@ def convolve(part, x, u, bias, y, finish=NONE, mask=None, bits=None, cells=None,
         vs = v[:ELEMENTS * count * part.C].reshape(ELEMENTS, count, part.C)
         ms = m[:ELEMENTS * count * part.K].reshape(ELEMENTS, count, part.K)
         launch.run(_SOURCE, "winograd_input_f32", -(-count * part.C // 256), 256, (shape, x, spread, vs, *which))
-        launch.xp(x).matmul(vs, u, out=ms)
+        launch.product(vs, u, ms)
         grid, block = (-(-count // _WARPS), words(part.K)), (32, _WARPS)
         if pool:
             launch.run(_SOURCE, "winograd_output_pool_f32", grid, block, (shape, ms, bias, y, bits, cells, *which))

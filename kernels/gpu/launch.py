@@ -42,6 +42,11 @@ class Cupy:
         with self.xp.cuda.Device(like.device.id):
             return self.xp.empty(shape, dtype)
 
+    def product(self, a, b, out):
+        from .cublas import batched_product
+        with self.xp.cuda.Device(out.device.id):
+            batched_product(self.xp, a, b, out)
+
     def run(self, source, kernel, grid, block, args, shared):
         device = next(a.device.id for a in args if self.owns(a))
         with self.xp.cuda.Device(device):
@@ -108,6 +113,18 @@ def run(source, kernel, grid, block, args, shared=0):
     if min(grid) < 1 or min(block) < 1 or math.prod(block) > 1024 or grid[0] >= 1 << 31 or max(grid[1:]) > 65535:
         raise ValueError(f"{kernel}: grid {grid} of blocks {block} is none that CUDA can launch")
     _backend.run(source, kernel, grid, block, args, int(shared))
+
+
+def product(a, b, out):
+    """out[i] = a[i] @ b[i] in strict float32; a (n, I, J), b (n, J, K), out (n, I, K), C-contiguous, of this device."""
+    for name, array in (("a", a), ("b", b), ("out", out)):
+        if not _backend.owns(array) or array.dtype != np.float32 or not array.flags.c_contiguous or array.ndim != 3:
+            raise TypeError(f"product: {name} is no C-contiguous float32 array (n, rows, columns) of this device: "
+                            f"{_kind(array)} {array.shape} {array.dtype}")
+    if (a.shape[0], *b.shape[1:]) != (b.shape[0], a.shape[2], out.shape[2]) or out.shape[:2] != a.shape[:2]:
+        raise ValueError(f"product: a {a.shape}, b {b.shape} and out {out.shape} do not fit")
+    if out.size and a.size:
+        _backend.product(a, b, out)
 
 
 def ready(op, *arrays):

@@ -1,7 +1,7 @@
 // Tensor cores and asynchronous copies: each PTX instruction behind one function, with a twin for the host.
 //
-// The twins do what the PTX manual says, lane by lane. copy_async is as lazy as it may be: the copy happens only when
-// copy_async_wait demands it, so that a kernel which reads too early reads stale bytes.
+// The twins do what the PTX manual says, lane by lane. Between copy_async and the copy_async_wait that demands it, the
+// destination holds nonsense: so does a kernel's result that reads too early, or fills what others have yet to read.
 #pragma once
 #include "common.cuh"
 

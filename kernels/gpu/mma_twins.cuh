@@ -35,31 +35,46 @@ static inline Thread& mine() {
 }  // namespace copies
 
 static inline void copy_async_16(void* shared, const void* global, bool inside) {
+    races::note_write(shared, 16);
+    if (inside) races::note_read(global, 16);
+    races::Unwatched twin;
+    memset(shared, 0xff, 16);                   // the copy may begin at once: whoever still reads there reads nonsense
     if ((uintptr_t)shared % 16 || (inside && (uintptr_t)global % 16))
         shim::fail("copy_async_16: an address is not a multiple of 16");
     copies::Thread& thread = copies::mine();
     thread.waiting.push_back({shared, global, inside, thread.groups});
 }
 
-static inline void copy_async_commit() { copies::mine().groups++; }
+static inline void copy_async_commit() {
+    races::Unwatched twin;
+    copies::mine().groups++;
+}
 
 template <int N>
 void copy_async_wait() {
-    copies::Thread& thread = copies::mine();
-    std::vector<copies::Copy> later;
-    for (const copies::Copy& copy : thread.waiting)
-        if (copy.group >= thread.groups - N)
-            later.push_back(copy);
-        else if (copy.inside)
-            memcpy(copy.to, copy.from, 16);
-        else
-            memset(copy.to, 0, 16);
-    thread.waiting.swap(later);
+    std::vector<void*> arrived;
+    {
+        races::Unwatched twin;
+        copies::Thread& thread = copies::mine();
+        std::vector<copies::Copy> later;
+        for (const copies::Copy& copy : thread.waiting)
+            if (copy.group >= thread.groups - N) {
+                later.push_back(copy);
+            } else {
+                if (copy.inside) memcpy(copy.to, copy.from, 16);
+                else memset(copy.to, 0, 16);
+                arrived.push_back(copy.to);
+            }
+        thread.waiting.swap(later);
+    }
+    for (void* to : arrived) races::note_write(to, 16);
 }
 
 // ---------------------------------------------------------------------------------------- instructions of a whole warp
 
 static inline void load_matrices(u32 (&r)[4], const void* row) {
+    races::note_read(row, 16);
+    races::Unwatched twin;
     if ((uintptr_t)row % 16) shim::fail("load_matrices: the address of a row is not a multiple of 16");
     u32 words[4], all[4][32];
     memcpy(words, row, 16);                     // this lane's row; lane l then takes word l%4 of row l/4 of each matrix
@@ -71,6 +86,7 @@ static inline void load_matrices(u32 (&r)[4], const void* row) {
 // Registers of all lanes -> a (16 x DEPTH) and b (DEPTH x 8), then this lane's four sums.
 template <int DEPTH, typename Unpack>
 void multiply_on_host(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], Unpack unpack) {
+    races::Unwatched twin;
     constexpr int PER_WORD = DEPTH / 8;         // numbers in a register: 1 for TF32, 2 for half
     static float left[16][DEPTH], right[DEPTH][8];
     struct Registers {

@@ -3,6 +3,7 @@ import numpy as np
 
 from .. import batching, kernels, ops
 from ..errors import MinivisError
+from ..graphs import Replays
 from ..monitor import SilentMonitor
 from ..optimize import Descent, Point, Run, host
 from ..options import Layer, Network, Picture
@@ -86,7 +87,7 @@ class Dreamer:
     def __init__(self, net, weights, channels, guide, octaves, octave_scale, steps, rate, jitter, memory, seed):
         self.net, self.units, self.weights, self.channels = net, Units(net), weights, channels
         self.octaves, self.octave_scale, self.steps, self.rate = octaves, octave_scale, steps, rate
-        self.jitter, self.seed, self.notes = jitter, seed, []
+        self.jitter, self.seed, self.notes, self.replays = jitter, seed, [], Replays()
         self.budget = batching.default_budget() if memory is None else batching.parse_bytes(memory)
         self.guide = None if guide is None else self._features(guide)
         self._check_channels()
@@ -145,13 +146,16 @@ class Dreamer:
             for left in range(0, W, side):
                 a, b = max(0, top - HALO), max(0, left - HALO)
                 bottom, right = min(H, top + side), min(W, left + side)
-                part = Tensor(xp.ascontiguousarray(z[:, a:bottom + HALO, b:right + HALO]), needs_grad=True)
-                score, gp = self._ascent(part)
+                part = xp.ascontiguousarray(z[:, a:bottom + HALO, b:right + HALO])
+                # a guide's best matches come from BLAS, which cannot be recorded
+                score, gp = self.replays(self._ascent, part) if self.guide is None else self._ascent(part)
                 g[:, top:bottom, left:right] = gp[:, top - a:bottom - a, left - b:right - b]
-                total += score
+                total += float(host(score))
         return total, g
 
     def _ascent(self, part):
+        """[score, its gradient], of a tile's pixels."""
+        part = Tensor(part, needs_grad=True)
         values = self.net(self.units.of(part), layers=list(self.weights))
         total = None
         for name, weight in self.weights.items():
@@ -161,7 +165,7 @@ class Dreamer:
             else:
                 term = ops.sum(a * self._matches(a.data, self.guide[name])) * weight
             total = term if total is None else total + term
-        return float(host(total.data)), gradient(total, part)
+        return [total.data, gradient(total, part)]
 
     def _chosen(self, a):
         return a if self.channels is None else a[..., list(self.channels)]

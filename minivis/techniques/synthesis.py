@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 
-from .. import kernels
+from .. import graphs, kernels
 from ..errors import MinivisError
 from ..monitor import SilentMonitor, Stop
 from ..objectives import channel, class_score, layer, unit
@@ -11,7 +11,7 @@ from ..ops import softmax
 from ..optimize import Adam, Descent, Point, host
 from ..parameterize import to_device
 from ..targets import label_text, resolve_class, resolve_unit
-from ..tensor import Tensor, gradient
+from ..tensor import Tensor, gradient, walk
 
 
 def objective_of(net, what, score="logit", positions="all"):
@@ -84,11 +84,17 @@ def ascent(net, objective, p, views, seed, penalties=(), wake=0, leads=None):
     wake        in so many first steps the score's gradient passes the last ReLU, where it is off, to turn it on
     Where the score's gradient is exactly zero because every ReLU on the way is off, it passes the ReLUs as if they were
     on. Both are there because in a picture of noise most units are silent: their true gradient says little or nothing.
+    On a GPU with MINIVIS_CUDA_GRAPHS=1 the other steps run the network as a recorded graph (graphs.py).
     """
     last = last_relu(net, objective.layers)
     rules = {last: redirected} if last and wake else None
+    replay = _replay(net, objective, p, views, seed, penalties, leads)
 
     def evaluate(z, i):
+        if graphs.wanted(z) and not (rules and i < wake):
+            point = replay(z, i)
+            if point is not None:
+                return point
         t = Tensor(z, needs_grad=True)
         levels = p(t)
         values = net(p.units.of(views(levels, seed, i)), layers=objective.layers)
@@ -109,6 +115,43 @@ def ascent(net, objective, p, views, seed, penalties=(), wake=0, leads=None):
             climb = None
             g = gradient(loss, t) if loss.needs_grad else kernels.xp(z).zeros_like(z)
         return Point(losses, _woken(g, score, t, penalties, climb), terms)
+    return evaluate
+
+
+def _replay(net, objective, p, views, seed, penalties, leads=None):
+    """f(z, i) -> the Point of `ascent` without waking, or None where units sleep. From the network's input to the loss
+    and back it is one graph; the view, drawn anew in each step, and the parameterisation are left as they are."""
+    replays = graphs.Replays()
+    watched = [] if leads is None else list(objective.layers)
+
+    def whole(x, levels):
+        """[loss, score, penalties..., watched activations..., d loss / dx, d loss / d levels] of the network's input
+        and the grey levels."""
+        x, levels = Tensor(x, needs_grad=True), Tensor(levels, needs_grad=True)
+        values = net(x, layers=objective.layers)
+        score = objective(values)
+        loss, terms = -score, []
+        for _, weight, f in penalties:
+            term = f(levels, values)
+            loss = loss + term * weight
+            terms.append(term.data)
+        return [loss.data, score.data, *terms, *(values[name].data for name in watched), *gradient(loss, [x, levels])]
+
+    def evaluate(z, i):
+        t = Tensor(z, needs_grad=True)
+        levels = p(t)
+        x = p.units.of(views(levels, seed, i))
+        loss, score, *rest, dx, dlevels = replays(whole, x.data, levels.data)
+        terms, activations = rest[:len(penalties)], rest[len(penalties):]
+        loss, score, *terms = (host(a).astype(np.float64) for a in (loss, score, *terms))
+        if not np.abs(score).min() > 0:
+            return None
+        seeds = {x._node(): dx, levels._node(): dlevels} if penalties else {x._node(): dx}
+        g, = walk(seeds, [t._node()])
+        found = {"score": score} | {name: term * weight for (name, weight, _), term in zip(penalties, terms)}
+        if leads is not None:
+            found["leads"] = leads({name: Tensor(a) for name, a in zip(watched, activations)}).astype(np.float64)
+        return Point(loss, g, found)
     return evaluate
 
 

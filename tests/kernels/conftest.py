@@ -77,18 +77,19 @@ def missing_for_gpu():
     return None
 
 
-@pytest.fixture(params=[*SETS, "gpu-shim", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.fixture(params=[*SETS, "gpu-shim", pytest.param("gpu-races", marks=pytest.mark.slow),
+                        pytest.param("gpu", marks=pytest.mark.gpu)])
 def every_set(request):
-    """Every kernel set; NumPy arrays in. gpu-shim: the CUDA source through g++."""
+    """Every kernel set; NumPy arrays in. gpu-shim: the CUDA source through g++; gpu-races: the same, looking for races."""
     if request.param in SETS:
         yield OnDevice(SETS[request.param])
         return
-    missing = missing_for_shim() if request.param == "gpu-shim" else missing_for_gpu()
+    missing = missing_for_gpu() if request.param == "gpu" else missing_for_shim()
     if missing:
         pytest.skip(missing)
     if request.param == "gpu":
         import cupy
         yield OnDevice(gpu, cupy.asarray)
     else:
-        with gpu.launch.through(cuda_shim.Shim()):
+        with gpu.launch.through(cuda_shim.Shim(races=request.param == "gpu-races")):
             yield OnDevice(gpu)

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from minivis import image, options, techniques, tiling
+from minivis import graphs, image, options, techniques
 from minivis.tensor import Tensor, gradient
 from tools import cuda_shim
 from tools.cuda_shim.cupy_on_host import installed
@@ -102,16 +102,32 @@ def test_the_stand_in_refuses_what_cupy_refuses():
         assert type(on_device.sum()).__module__ == "cupy" and float(on_device.sum()) == 3
 
 
-def test_a_style_step_handed_to_a_graph_is_the_same_step(conv_net, monkeypatch):
-    """The step of an uncut picture takes the way of MINIVIS_CUDA_GRAPHS=1, with a recorder that only calls it."""
-    args, how = HOW["style"]
-    expected = techniques.load("style")(conv_net(precision="float64"), *args, **how).arrays()
-    recorded = []
-    monkeypatch.setattr(tiling, "Captured", lambda step, z: recorded.append(z.shape) or step)
+RECORDED = {    # technique: (positional arguments, options, graphs: one for each set of shapes)
+    "style": (*HOW["style"], 1),
+    "texture": (*HOW["texture"], 1),
+    "dream": ((PICTURE,), {"size": 70, "octaves": 2, "steps": 4}, 2),
+    "visualize": ((["scores:1"],), {"steps": 20}, 1),                       # 4 steps after those that wake units
+    "visualize of pixels": ((["relu2:1"],), {"preset": "cs231n", "steps": 20, "tv": 1e-3}, 1)}
+
+
+@pytest.mark.parametrize("device", [pytest.param(installed, id="stand-in"),
+                                    pytest.param(contextlib.nullcontext, id="gpu", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recorded_step_is_the_same_step(name, device, conv_net, monkeypatch):
+    """With MINIVIS_CUDA_GRAPHS=1. The stand-in refuses what CUDA and CuPy refuse while a stream is recorded."""
+    args, how, count = RECORDED[name]
+    function, recorded = techniques.load(name.split()[0]), []
+
+    class Counted(graphs.Captured):
+        def __init__(self, *arrays):
+            recorded.append(self)
+            super().__init__(*arrays)
+    expected = function(conv_net(precision="float64"), *args, **how).arrays()
+    monkeypatch.setattr(graphs, "Captured", Counted)
     monkeypatch.setenv("MINIVIS_CUDA_GRAPHS", "1")
-    with installed():
-        found = techniques.load("style")(conv_net(precision="float64").to("gpu"), *args, **how).arrays()
-    assert len(recorded) == 1
+    with device():
+        found = function(conv_net(precision="float64").to("gpu"), *args, **how).arrays()
+    assert len(recorded) == count
     np.testing.assert_allclose(found["values"], expected["values"], rtol=0, atol=1e-6)
 
 

@@ -61,6 +61,41 @@ extern "C" __global__ void sums(const float* x, float* y) {
     u32 odd = __ballot_sync(0xffffffffu, threadIdx.x & 1);
     if (threadIdx.x % 32 == 0) y[threadIdx.x / 32] = v + (odd == 0xaaaaaaaau ? 0.5f : 0);
 }
+extern "C" __global__ void same_value(float* y) {
+    __shared__ float tile[64];
+    tile[threadIdx.x] = 1;
+    y[threadIdx.x] = tile[63 - threadIdx.x];
+}
+extern "C" __global__ void refilled(float* y, i64 wait) {
+    __shared__ float tile[64];
+    float sum = 0;
+    for (int i = 0; i < 3; i++) {
+        tile[threadIdx.x] = i;
+        __syncthreads();
+        sum += tile[threadIdx.x ^ 33];
+        if (wait) __syncthreads();
+    }
+    y[threadIdx.x] = sum;
+}
+extern "C" __global__ void two_blocks(float* y) { y[threadIdx.x] = 1; }
+extern "C" __global__ void within_a_warp(float* y, i64 far) {
+    __shared__ float tile[64];
+    tile[threadIdx.x] = 1;
+    __syncwarp();
+    y[threadIdx.x] = tile[threadIdx.x ^ (far ? 32 : 1)];
+}
+extern "C" __global__ void shuffle_orders_nothing(float* y) {
+    __shared__ float tile[64];
+    tile[threadIdx.x] = 1;
+    float one = __shfl_xor_sync(0xffffffffu, 1.0f, 1);
+    y[threadIdx.x] = one * tile[threadIdx.x ^ 1];
+}
+extern "C" __global__ void dynamic(float* y, i64 wait) {
+    DYNAMIC_SHARED(float, tile);
+    tile[threadIdx.x] = 1;
+    if (wait) __syncthreads();
+    y[threadIdx.x] = tile[63 - threadIdx.x];
+}
 """
 TWO = np.dtype([("a", np.int32), ("b", np.float64)], align=True)
 
@@ -72,15 +107,16 @@ def file(tmp_path_factory):
     return str(path)
 
 
-def run(file, kernel, args, grid=1, block=64, shared=0):
-    with launch.through(cuda_shim.Shim()):
+def run(file, kernel, args, grid=1, block=64, shared=0, races=False):
+    with launch.through(cuda_shim.Shim(races=races)):
         launch.run(file, kernel, grid, block, args, shared)
 
 
 def test_every_kernel_is_found(file):
     assert cuda_shim.kernels_in(file) == ["good", "past_the_end", "shared_past_the_end", "no_barrier", "two_barriers",
                                           "some_leave", "half_a_warp", "absent_lane", "misaligned", "overwrites",
-                                          "sums"]
+                                          "sums", "same_value", "refilled", "two_blocks", "within_a_warp",
+                                          "shuffle_orders_nothing", "dynamic"]
     assert sources.text(file).count("thread_number() {") == 1          # the include was put in place
 
 
@@ -118,6 +154,37 @@ FLOATS = np.zeros(64, np.float32)
 def test_a_mistake_is_reported(file, kernel, args, shared, says):
     with pytest.raises(cuda_shim.ShimError, match=f"(?s){says}"):
         run(file, kernel, args, shared=shared)
+
+
+@pytest.mark.parametrize("kernel, more, grid, shared, says", [
+    ("same_value", (), 1, 0, "static shared memory: thread 31 of block 1 read .*thread 32 of block 1 writes"),
+    ("refilled", (np.int64(0),), 1, 0, "static shared memory"),
+    ("two_blocks", (), 2, 0, "byte 0 of argument 0: thread 0 of block 1 wrote .*thread 0 of block 2 writes"),
+    ("within_a_warp", (np.int64(1),), 1, 0, "thread 32 of block 1"),
+    ("shuffle_orders_nothing", (), 1, 0, "static shared memory"),
+    ("dynamic", (np.int64(0),), 1, 256, "byte 128 of dynamic shared memory"),
+])
+def test_a_race_is_found(file, kernel, more, grid, shared, says):
+    y = np.zeros(64, np.float32)
+    if kernel in ("two_blocks", "within_a_warp", "shuffle_orders_nothing"):     # in any order the same numbers
+        run(file, kernel, (y, *more), grid, shared=shared)
+    with pytest.raises(cuda_shim.ShimError, match=f"(?s)a race for .*{says}.*nothing orders the two"):
+        run(file, kernel, (y, *more), grid, shared=shared, races=True)
+
+
+def test_a_race_names_both_lines(file):
+    with pytest.raises(cuda_shim.ShimError) as error:
+        run(file, "dynamic", (np.zeros(64, np.float32), np.int64(0)), shared=256, races=True)
+    between = 1 + SOURCE.splitlines().index("    if (wait) __syncthreads();")
+    assert f":{between - 1}" in str(error.value) and f":{between + 1}" in str(error.value)
+
+
+@pytest.mark.parametrize("kernel, more, shared", [
+    ("refilled", (np.int64(1),), 0), ("within_a_warp", (np.int64(0),), 0), ("dynamic", (np.int64(1),), 256)])
+def test_what_a_barrier_orders_is_no_race(file, kernel, more, shared):
+    y = np.zeros(64, np.float32)
+    run(file, kernel, (y, *more), shared=shared, races=True)
+    assert y.any()
 
 
 def test_source_that_is_no_cuda_is_reported_with_its_line(tmp_path):

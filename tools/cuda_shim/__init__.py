@@ -26,6 +26,7 @@ _WARNINGS = ("-Wall", "-Wno-unknown-pragmas", "-Wno-unused-variable", "-Wno-unus
 _FLAGS = ("-std=c++20", "-O1", "-g1", "-fno-omit-frame-pointer", "-ffp-contract=off",
           "-fsanitize=address,alignment,bounds,integer-divide-by-zero,shift,signed-integer-overflow",
           "-fno-sanitize-recover=all")
+_RACE_FLAGS = ("-std=c++20", "-O1", "-g1", "-fno-omit-frame-pointer", "-ffp-contract=off", "-no-pie", "-DMINIVIS_RACES")
 _OPTIONS = {"ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=0:exitcode=4:abort_on_error=0",
             "UBSAN_OPTIONS": "print_stacktrace=0"}
 _KERNEL = re.compile(r'extern\s+"C"\s+minivis_shim_global\s+void\s+(\w+)\s*\(')
@@ -43,13 +44,16 @@ def compiler():
 class Shim:
     """A backend for gpu.launch that runs kernels on the host.
 
-    launches counts the kernels that ran, by name; verbose prints each.
+    launches   counts the kernels that ran, by name; verbose prints each
+    races      look for races between threads, in a build of its own, instead of for bad memory accesses;
+               MINIVIS_SHIM_RACES=1 says so for every Shim
     """
     is_shim = True
     xp = np
 
-    def __init__(self, verbose=False):
+    def __init__(self, verbose=False, races=None):
         self.verbose, self.launches = verbose, {}
+        self.races = os.environ.get("MINIVIS_SHIM_RACES") == "1" if races is None else races
 
     # ------------------------------------------------------------------------------------- what a backend offers
 
@@ -68,8 +72,11 @@ class Shim:
         array.reshape(-1).view(np.uint8)[...] = 0xFF
         return array
 
+    def product(self, a, b, out):
+        np.matmul(a, b, out=out)
+
     def run(self, source, kernel, grid, block, args, shared):
-        executable = build(source)
+        executable = build(source, self.races)
         with tempfile.TemporaryDirectory(prefix="minivis-shim-") as folder:
             lines = [kernel, " ".join(str(n) for n in (*grid, *block, shared))]
             files = {}
@@ -112,11 +119,14 @@ def kernels_in(source):
     return _KERNEL.findall(expanded)
 
 
-def build(source):
+def build(source, races=False):
     """The path of the executable for one .cu file, compiled if it is not in the cache."""
-    ours = "".join((HERE / name).read_text(encoding="utf-8") for name in ("shim.h", "driver.cpp"))
-    stamp = hashlib.sha256((sources.text(source) + ours + " ".join(_FLAGS)).encode()).hexdigest()[:20]
-    path = Path(os.environ.get("MINIVIS_CUDA_CACHE") or cache_folder()) / "cuda-shim" / f"{Path(source).stem}-{stamp}"
+    ours = "".join((HERE / name).read_text(encoding="utf-8")
+                   for name in ("shim.h", "driver.cpp", "races.h", *["races.cpp"] * races))
+    flags = _RACE_FLAGS if races else _FLAGS
+    stamp = hashlib.sha256((sources.text(source) + ours + " ".join(flags)).encode()).hexdigest()[:20]
+    name = f"{Path(source).stem}-{'races-' * races}{stamp}"
+    path = Path(os.environ.get("MINIVIS_CUDA_CACHE") or cache_folder()) / "cuda-shim" / name
     if path.exists():
         return path
     names = kernels_in(source)
@@ -130,7 +140,11 @@ def build(source):
                         f"static const shim::Entry table[] = {{{table}}};\n"
                         "int main(int argc, char** argv) { return shim::main_of(argc, argv, table, "
                         f"{len(names)}); }}\n", encoding="utf-8")
-        _gcc([*_FLAGS, *_WARNINGS, "-o", f"{folder}/out", str(unit)], source)
+        if races:           # each access calls a function (races.cpp), and the library that usually has them stays out
+            _gcc([*flags, *_WARNINGS, "-fsanitize=thread", "-c", "-o", f"{folder}/unit.o", str(unit)], source)
+            _gcc([*flags, "-O2", "-o", f"{folder}/out", f"{folder}/unit.o", str(HERE / "races.cpp")], source)
+        else:
+            _gcc([*flags, *_WARNINGS, "-o", f"{folder}/out", str(unit)], source)
         os.replace(f"{folder}/out", path)
     return path
 

@@ -6,8 +6,8 @@
 The numbers are NumPy's. What it reproduces is CuPy's strictness, as far as CuPy 14 documents it: an array of the
 device is never taken for a NumPy array nor mixed with one, sums give arrays and not scalars, what NumPy has and CuPy
 lacks is missing. So a technique that would copy silently between host and device, or fail on a GPU, fails here.
-Kernels are those of the CPU set, or, with kernels="shim", the CUDA source. It says nothing of memory, streams, speed or
-cuBLAS.
+Kernels are those of the CPU set, or, with kernels="shim", the CUDA source. streams_on_host.py has streams and recorded
+graphs. It says nothing of memory, speed or cuBLAS' results.
 """
 import contextlib
 import operator
@@ -19,100 +19,130 @@ import numpy as np
 from minivis import kernels as kernel_sets
 from minivis.kernels import cpu, gpu
 
-from . import Shim
+from . import Shim, streams_on_host
+from .streams_on_host import FREE, TOTAL, MemoryPool, OutOfMemoryError, Stream, current, perform  # noqa: F401
 
 # names that NumPy 2 has and CuPy 14 has not
 _LACKING = {"asmatrix", "block", "bmat", "datetime_as_string", "einsum_path", "errstate", "frompyfunc", "fromregex",
             "geomspace", "histogram_bin_edges", "insert", "isnat", "matvec", "nanpercentile", "nanquantile", "nditer",
             "ndenumerate", "ndindex", "nested_iters", "polyder", "polydiv", "polyint", "spacing", "unstack", "vecdot",
             "vecmat"}
-_FREE, _TOTAL = 10 << 30, 16 << 30      # bytes that the device is said to have
 
 
 class ndarray:
     """An array of the device."""
 
     def __init__(self, host):
-        object.__setattr__(self, "_host", np.asarray(host))
+        object.__setattr__(self, "_array", np.asarray(host))
+
+    @property
+    def _host(self):
+        streams_on_host.catch_up()
+        return self._array
 
     device = property(lambda self: types.SimpleNamespace(id=0))
-    data = property(lambda self: types.SimpleNamespace(ptr=self._host.ctypes.data))
+    data = property(lambda self: types.SimpleNamespace(ptr=self._array.ctypes.data))
     T = property(lambda self: ndarray(self._host.T))
     real = property(lambda self: ndarray(self._host.real))
     imag = property(lambda self: ndarray(self._host.imag))
     flags = property(lambda self: types.SimpleNamespace(
-        c_contiguous=self._host.flags.c_contiguous, f_contiguous=self._host.flags.f_contiguous,
-        owndata=self._host.base is None))
+        c_contiguous=self._array.flags.c_contiguous, f_contiguous=self._array.flags.f_contiguous,
+        owndata=self._array.base is None))
 
     def get(self, *_, **__):
+        current().refuse("get")
         return self._host.copy()
 
     def set(self, host, stream=None):
+        """The copy may begin after this has returned, as from pinned memory."""
+        current().refuse("set", "moves an array from the host")
         if not isinstance(host, np.ndarray) or host.shape != self.shape or host.dtype != self.dtype:
             raise ValueError(f"set: a NumPy array {self.shape} of {self.dtype} is wanted")
-        self._host[...] = host
+        streams_on_host.later(lambda: np.copyto(self._array, host))
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def __array_ufunc__(self, ufunc, method, *inputs, **settings):
-        return _wrapped(getattr(ufunc, method)(*_host(inputs), **_host(settings)))
+        return _on_host(f"{ufunc.__name__}", getattr(ufunc, method), inputs, settings)
 
     def __array_function__(self, function, kinds, args, settings):
         if function.__name__ in _LACKING:
             raise TypeError(f"cupy has no {function.__name__}")
-        return _wrapped(function(*_host(args), **_host(settings)))
+        return _on_host(function.__name__, function, args, settings)
 
     def __getattr__(self, name):
         if name.startswith("__"):       # least of all the protocols by which NumPy takes over foreign memory
             raise AttributeError(name)
-        found = getattr(self._host, name)
+        found = getattr(self._array, name)
         if not callable(found):
             return found
-        return lambda *args, **settings: _wrapped(found(*_host(args), **_host(settings)))
+        return lambda *args, **settings: _on_host(name, getattr(np.ndarray, name), (self, *args), settings)
 
     def __getitem__(self, where):
-        return ndarray(self._host[_index(where)])
+        if any(getattr(i, "dtype", None) == bool for i in (where if isinstance(where, tuple) else (where,))):
+            current().refuse("a mask as index")
+        return perform("getitem", lambda a, i: ndarray(a._host[_index(i)]), (self, where), {})
 
     def __setitem__(self, where, value):
         if isinstance(value, np.ndarray) and value.ndim:
             raise TypeError("a NumPy array cannot be written into an array of the device")
-        self._host[_index(where)] = _host(value)
+        perform("setitem", _put, (self, where, value), {})
 
     def __len__(self):
-        return len(self._host)
+        return len(self._array)
 
     def __iter__(self):
-        return (ndarray(part) for part in self._host)
+        return (self[i] for i in range(len(self)))
 
     def __repr__(self):
-        return repr(self._host)
+        return repr(self._array)
 
     def __format__(self, how):
+        current().refuse("format")
         return format(self._host.item() if self.ndim == 0 else self._host, how)
 
     __hash__ = None
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift",
-              "rshift"):
-    _plain = getattr(operator, {"and": "and_", "or": "or_"}.get(_name, _name))
-    setattr(ndarray, f"__{_name}__", lambda self, other, f=_plain: _wrapped(f(self._host, _host(other))))
-    setattr(ndarray, f"__r{_name}__", lambda self, other, f=_plain: _wrapped(f(_host(other), self._host)))
-    setattr(ndarray, f"__i{_name}__", lambda self, other, f=_plain: _in_place(self, f, other))
-for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
-    setattr(ndarray, f"__{_name}__",
-            lambda self, other, f=getattr(operator, _name): _wrapped(f(self._host, _host(other))))
-for _name in ("neg", "pos", "abs", "invert"):
-    setattr(ndarray, f"__{_name}__", lambda self, f=getattr(operator, _name): _wrapped(f(self._host)))
-for _name, _kind in (("float", float), ("int", int), ("bool", bool), ("index", operator.index), ("complex", complex)):
-    setattr(ndarray, f"__{_name}__", lambda self, f=_kind: f(self._host))
-ndarray.__module__ = "cupy"
+def _put(array, where, value):
+    array._host[_index(where)] = _host(value)
 
 
 def _in_place(array, function, other):
     array._host[...] = function(array._host, _host(other))
-    return array
+
+
+def _binary(name, plain):
+    def forward(self, other):
+        return _on_host(name, plain, (self, other), {})
+
+    def backward(self, other):
+        return _on_host(name, plain, (other, self), {})
+
+    def in_place(self, other):
+        perform(name, _in_place, (self, plain, other), {})
+        return self
+    return forward, backward, in_place
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift",
+              "rshift"):
+    for _kind, _method in zip(("", "r", "i"), _binary(_name, getattr(operator, {"and": "and_", "or": "or_"}.get(
+            _name, _name)))):
+        setattr(ndarray, f"__{_kind}{_name}__", _method)
+for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
+    setattr(ndarray, f"__{_name}__", _binary(_name, getattr(operator, _name))[0])
+for _name in ("neg", "pos", "abs", "invert"):
+    setattr(ndarray, f"__{_name}__", lambda self, f=getattr(operator, _name): _on_host(f.__name__, f, (self,), {}))
+for _name, _kind in (("float", float), ("int", int), ("bool", bool), ("index", operator.index), ("complex", complex)):
+    setattr(ndarray, f"__{_name}__", lambda self, f=_kind: (current().refuse(f.__name__), f(self._host))[1])
+ndarray.__module__ = "cupy"
+
+
+def _on_host(name, function, args, settings, where="cupy"):
+    """NumPy's function on the numbers of device arrays."""
+    return perform(name, lambda *a, **s: _wrapped(function(*_host(a), **_host(s))), tuple(args), settings, where)
 
 
 def _host(value):
@@ -154,14 +184,18 @@ class _Module(types.ModuleType):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if not callable(found) or isinstance(found, type):
             return found
-        return lambda *args, **settings: _wrapped(found(*_host(args), **_host(settings)))
+        return lambda *args, **settings: _on_host(name, found, args, settings, self.__name__)
 
 
 def _from_host(function):
-    """asarray and array take NumPy arrays too: here things cross over."""
+    """asarray and array take NumPy arrays too: here things cross over. A single number is written by a kernel."""
     def crossing(value, *args, **settings):
-        return ndarray(getattr(np, function)(_host(value) if not isinstance(value, np.ndarray) else value, *args,
-                                             **settings).copy())
+        if isinstance(value, ndarray):
+            return _on_host(function, lambda v, *a, **s: getattr(np, function)(v, *a, **s).copy(), (value, *args),
+                            settings)
+        if np.ndim(value):
+            current().refuse(function, "moves an array from the host")
+        return ndarray(getattr(np, function)(value, *args, **settings).copy())
     return crossing
 
 
@@ -171,45 +205,11 @@ def _asarray(value, dtype=None, order=None):
     return _from_host("asarray")(value, dtype=dtype, order=order)
 
 
-class _Device:
-    def __init__(self, number=0):
-        self.id, self.compute_capability, self.mem_info = number, "80", (_FREE, _TOTAL)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    use = synchronize = lambda self: None
-
-
-
-class _Pool:
-    limit = 0
-
-    def set_limit(self, size=None, fraction=None):
-        self.limit = size if size is not None else int(fraction * _TOTAL)
-
-    def get_limit(self):
-        return self.limit
-
-    free_all_blocks = used_bytes = total_bytes = lambda self: 0
-
-
-class OutOfMemoryError(MemoryError):
-    """As cupy.cuda.memory's."""
-
-    def __init__(self, size, total, limit=0):
-        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit set to: "
-                         f"{limit:,} bytes).")
-
-
 def module(devices=1):
     """A new stand-in: {name: module}, as sys.modules has them."""
     cupy, fft, linalg = _Module("cupy", np), _Module("cupy.fft", np.fft), _Module("cupy.linalg", np.linalg)
     cupyx, scipyx, sparse = (types.ModuleType(name) for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.sparse"))
-    pool = _Pool()
+    pool = MemoryPool()
     cupy.ndarray, cupy.fft, cupy.linalg = ndarray, fft, linalg
     cupy.asarray, cupy.array = _asarray, _from_host("array")
     cupy.ascontiguousarray = lambda a, dtype=None: _asarray(a, dtype, "C")
@@ -217,7 +217,9 @@ def module(devices=1):
     cupy.get_array_module = lambda *arrays: cupy if any(isinstance(a, ndarray) for a in arrays) else np
     cupy.get_default_memory_pool = lambda: pool
     cupy.cuda = types.SimpleNamespace(
-        Device=_Device, runtime=types.SimpleNamespace(getDeviceCount=lambda: devices),
+        Device=streams_on_host.Device, Event=streams_on_host.Event, Stream=Stream, MemoryPool=MemoryPool,
+        get_current_stream=current, using_allocator=streams_on_host.using_allocator,
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: devices),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
     cupyx.empty_pinned = lambda shape, dtype=float: np.empty(shape, dtype)
     cupyx.scipy, scipyx.sparse, sparse.csr_matrix = scipyx, sparse, _Sparse
@@ -234,7 +236,7 @@ class _Sparse:
         return _Sparse(self.matrix.astype(dtype))
 
     def __matmul__(self, array):
-        return _wrapped(self.matrix @ _host(array))
+        return _on_host("matmul", lambda a: self.matrix @ a, (array,), {}, "cupyx.scipy.sparse")
 
 
 class _CpuForDevice(types.ModuleType):
@@ -244,7 +246,8 @@ class _CpuForDevice(types.ModuleType):
         kernel = getattr(cpu, name)
         if name.startswith("__") or not callable(kernel):
             return kernel
-        return lambda *args, **settings: _wrapped(kernel(*map(_deep, args), **_host(settings)))
+        return lambda *args, **settings: perform(
+            name, lambda *a, **s: _wrapped(kernel(*map(_deep, a), **_host(s))), args, settings)
 
 
 def _deep(value):
@@ -270,8 +273,11 @@ class ShimOnDevice(Shim):
     def empty(self, shape, dtype, like):
         return ndarray(super().empty(shape, dtype, like))
 
+    def product(self, a, b, out):
+        perform("product", lambda *arrays: Shim.product(self, *_host(arrays)), (a, b, out), {})
+
     def run(self, source, kernel, grid, block, args, shared):
-        super().run(source, kernel, grid, block, [a._host if isinstance(a, ndarray) else a for a in args], shared)
+        perform(kernel, lambda *a: Shim.run(self, source, kernel, grid, block, list(_host(a)), shared), args, {})
 
 
 @contextlib.contextmanager

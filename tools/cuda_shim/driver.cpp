@@ -4,7 +4,8 @@
 //   per line: `a FILE.npy` an array, `s CODE TEXT` a number, `b HEX` a struct by value, `n` a null pointer.
 //
 // Arrays behind pointers that are not const are written back to their files. Every launch runs twice, with blocks and
-// threads taken forward and backward, and the two results must have the same bytes.
+// threads taken forward and backward, and the two results must have the same bytes. The build for races (races.h) runs
+// it once: that finds them in any order.
 #include <stdarg.h>
 #include <ucontext.h>
 
@@ -41,6 +42,8 @@ struct Fiber {
     int line = 0;
     unsigned mask = 0;
     unsigned warp_mask = 0;     // who took part in the last exchange
+    bool orders = false;        // it waits at a __syncwarp, which orders memory; an exchange does not
+    bool watched = true;        // for races
     std::vector<unsigned char> slot, gathered;
 };
 
@@ -49,6 +52,7 @@ static ucontext_t scheduler;
 static void* scheduler_fake;
 static const void* scheduler_stack;
 static size_t scheduler_stack_size;
+static std::vector<unsigned> warp_intervals;
 static int current, threads;
 static void (*body)(void*);
 static void* body_argument;
@@ -67,6 +71,7 @@ int lane() { return current & 31; }
 
 static void leave(bool for_ever) {
     Fiber& f = fibers[current];
+    f.watched = races::now.watched, races::now.watched = false;
     ANNOUNCE_SWITCH(for_ever ? nullptr : &f.fake_stack, scheduler_stack, scheduler_stack_size);
     swapcontext(&f.context, &scheduler);
     ANNOUNCE_ARRIVAL(f.fake_stack, &scheduler_stack, &scheduler_stack_size);
@@ -76,11 +81,15 @@ static void wait(State state, const char* file, int line, unsigned mask) {
     Fiber& f = fibers[current];
     f.state = state, f.file = file, f.line = line, f.mask = mask;
     leave(false);
+    f.orders = false;
 }
 
 void block_barrier(const char* file, int line) { wait(AT_BARRIER, file, line, 0); }
 
-void warp_sync(unsigned mask, const char* file, int line) { wait(AT_WARP, file, line, mask); }
+void warp_sync(unsigned mask, const char* file, int line) {
+    fibers[current].orders = true;
+    wait(AT_WARP, file, line, mask);
+}
 
 void warp_exchange(unsigned mask, const void* mine, size_t size, void* all, unsigned* present, const char* file, int line) {
     Fiber& f = fibers[current];
@@ -101,6 +110,7 @@ static void entry() {
 static void resume(int i) {
     Fiber& f = fibers[i];
     current = i, thread = f.index;
+    races::now.thread = i, races::now.warp_interval = warp_intervals[i / 32], races::now.watched = f.watched;
     ANNOUNCE_SWITCH(&scheduler_fake, f.stack, STACK);
     swapcontext(&scheduler, &f.context);
     ANNOUNCE_ARRIVAL(scheduler_fake, nullptr, nullptr);
@@ -119,6 +129,7 @@ static bool release_warp(int first) {
         for (int j = first; j < last; j++)
             if (wanted >> (j - first) & 1 && (fibers[j].line != f.line || fibers[j].mask != f.mask || strcmp(fibers[j].file, f.file)))
                 fail("lanes of one warp wait at %s:%d (mask %08x) and %s:%d (mask %08x)", f.file, f.line, f.mask, fibers[j].file, fibers[j].line, fibers[j].mask);
+        if (f.orders && wanted == existing) warp_intervals[first / 32]++;
         size_t size = f.slot.size();
         std::vector<unsigned char> all(32 * size);
         for (int j = first; j < last; j++)
@@ -146,6 +157,7 @@ static bool release_block() {
     }
     if (arrived != threads) return false;
     for (int i = 0; i < threads; i++) fibers[i].state = READY;
+    races::now.interval++;
     return true;
 }
 
@@ -168,9 +180,10 @@ static void run_block(bool backward) {
         f.context.uc_stack.ss_sp = f.stack, f.context.uc_stack.ss_size = STACK, f.context.uc_link = nullptr;
         makecontext(&f.context, entry, 0);
         f.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
-        f.state = READY, f.fake_stack = nullptr;
+        f.state = READY, f.fake_stack = nullptr, f.orders = false, f.watched = true;
         f.slot.clear();
     }
+    races::now.block++, races::now.interval++;
     for (int alive = threads; alive;) {
         bool progress = false;
         for (int k = 0; k < threads; k++) {
@@ -193,7 +206,9 @@ static void run_grid(bool backward, size_t shared_bytes) {
         block = {unsigned(b % grid_size.x), unsigned(b / grid_size.x % grid_size.y), unsigned(b / grid_size.x / grid_size.y)};
         dynamic_shared = (unsigned char*)malloc(shared_bytes);      // exactly so much: address sanitizer watches the end
         memset(dynamic_shared, 0xff, shared_bytes);
+        races::watch("dynamic shared memory", dynamic_shared, shared_bytes, true);
         run_block(backward);
+        races::forget(dynamic_shared);
         free(dynamic_shared);
     }
 }
@@ -207,7 +222,7 @@ struct Request {
 };
 
 struct Array {
-    std::string file, header;
+    std::string name, file, header;
     unsigned char* data = nullptr;
     size_t bytes = 0;
     bool writable = false;
@@ -284,7 +299,7 @@ struct Argument<T*, void> {
         Array* a = new Array(read_npy(words[1], code));
         if (!fits(code, Code<std::remove_const_t<T>>::of()))
             fail("argument %d: the kernel takes an array of %s, the launch gave %s", number, Code<std::remove_const_t<T>>::of(), code.c_str());
-        a->writable = !std::is_const<T>::value;
+        a->writable = !std::is_const<T>::value, a->name = "argument " + std::to_string(number);
         arrays.push_back(a);
         value = (T*)a->data;
     }
@@ -300,14 +315,20 @@ void call(void (*kernel)(A...), const Request& request, std::index_sequence<I...
     body_argument = &launch;
     threads = block_size.x * block_size.y * block_size.z;
     fibers = std::vector<Fiber>(threads);
-    for (Array* a : arrays) a->before.assign(a->data, a->data + a->bytes);
+    warp_intervals.assign((threads + 31) / 32, 0);
+    for (Array* a : arrays) {
+        a->before.assign(a->data, a->data + a->bytes);
+        if (a->writable) races::watch(a->name.c_str(), a->data, a->bytes, false);
+    }
     run_grid(false, request.shared);
     for (Array* a : arrays) {
         a->first.assign(a->data, a->data + a->bytes);
         if (!a->writable && a->first != a->before) fail("%s: a const array has been written", a->file.c_str());
-        memcpy(a->data, a->before.data(), a->bytes);
     }
+#ifndef MINIVIS_RACES
+    for (Array* a : arrays) memcpy(a->data, a->before.data(), a->bytes);
     run_grid(true, request.shared);
+#endif
     for (Array* a : arrays) {
         if (memcmp(a->data, a->first.data(), a->bytes))
             fail("array %s: another result when threads run in the opposite order (a barrier is missing, or two threads write one cell)", a->file.c_str());

@@ -1,14 +1,17 @@
 // CUDA's language on the host, for one block at a time: every CUDA thread is a fiber with a stack of its own, and a
 // barrier hands control to the next. What it shows: the results of the very source that runs on a GPU, reads and writes
-// outside of arrays (address sanitizer), misaligned vectors, barriers that not all threads reach, and results that
-// depend on the order in which threads happen to run. What it cannot show: most races between two barriers, anything
-// that depends on the memory order of the device, and speed.
+// outside of arrays (address sanitizer), misaligned vectors, barriers that not all threads reach, results that depend on
+// the order in which threads happen to run, and, in a build of its own (races.h), two threads that touch the same
+// memory with nothing between them that orders them. What it cannot show: whatever depends on the memory order of the
+// device beyond that, wrong assumptions that the twins of instructions share with the kernels, and speed.
 #pragma once
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "races.h"
 
 #define MINIVIS_SHIM 1
 #ifdef MINIVIS_SHIM_LIST                // only to find the kernels' names in the preprocessed text

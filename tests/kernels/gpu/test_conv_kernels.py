@@ -6,8 +6,8 @@ from minivis.kernels import gpu, reference
 from minivis.kernels.gpu import conv_launch, conv_plan, conv_winograd, decisions
 from minivis.kernels.gpu.choice import Algorithm
 
-pytestmark = pytest.mark.parametrize("every_set", ["gpu-shim", pytest.param("gpu", marks=pytest.mark.gpu)],
-                                     indirect=True)
+pytestmark = pytest.mark.parametrize("every_set", ["gpu-shim", pytest.param("gpu-races", marks=pytest.mark.slow),
+                                                   pytest.param("gpu", marks=pytest.mark.gpu)], indirect=True)
 
 GEOMETRY = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
 ALGORITHMS = [      # algorithm, type, C, K
