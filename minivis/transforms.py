@@ -99,9 +99,9 @@ def apply_sparse(matrix, x, size):
     """The matrix on the positions of (N, H, W, C)."""
     xp = kernels.xp(x)
     N, C = x.shape[0], x.shape[3]
+    if matrix.dtype != x.dtype:
+        matrix = matrix.astype(x.dtype)
     if xp is not np:
         from cupyx.scipy.sparse import csr_matrix
         matrix = csr_matrix(matrix.tocsr())
-    if matrix.dtype != x.dtype:
-        matrix = matrix.astype(x.dtype)
     return xp.stack([(matrix @ picture.reshape(-1, C)).reshape(*size, C) for picture in x]) if N else x
