@@ -6,7 +6,8 @@
 The state after every few minutes lies beside the output (`.state.h5`); a killed run goes on from there with the same
 bits. `--phases 4x32/0.1,5x48,3x64` are epochs x size, and the share of crops that are not resized (see Augment).
 Behind a semicolon another cycle of the learning rate follows, `;HEIGHT:PHASES`: a finished training is continued by
-naming what it was and what comes next. The result is the mean of the weights at the ends of the cycles.
+naming what it was and what comes next. The result is the end of the last cycle, or with `--average N` the mean of the
+weights at the ends of the last N.
 
 Without the state, `--start FILE` goes on from the weights of a finished file: batch normalisation is put back so that
 the function stays the same, and the recipe that is stored names both trainings.
@@ -125,7 +126,8 @@ def train(args, data, held_out):
                                training.SGD(0.9, args.weight_decay), args.rate, batch=args.batch,
                                schedule=training.cycles(list(zip(lengths, heights))),
                                smoothing=args.smoothing, seed=args.seed, start=state.load(),
-                               augment={"scale": (args.scale, 1.0)}, average_at=np.cumsum(lengths).tolist())
+                               augment={"scale": (args.scale, 1.0)},
+                               average_at=np.cumsum(lengths)[-args.average:].tolist())
     some = training.Pictures(held_out.pictures[::5], held_out.classes[::5], held_out.labels)
     print(f"{net.parameters:,} parameters, {len(data):,} pictures, {trainer.steps:,} steps", flush=True)
     bar = tqdm(total=trainer.steps, initial=trainer.done, unit="step", mininterval=10, dynamic_ncols=True)
@@ -151,7 +153,7 @@ def finish(args, trainer, held_out, recipe):
     from minivis.checkpoints import minivis_hdf5
     net = training.folded(trainer.trained(average=True).to("cpu"))
     if args.start:
-        recipe = recipe | {"start": json.loads(net.meta.pop("began_with") or "null")}
+        recipe = recipe | {"start": json.loads(net.meta.pop("began_with") or "null")}      # the recipe before this one
     net.meta |= {"source": "trained by tools/train_minivgg.py on Tiny ImageNet", "recipe": json.dumps(recipe),
                  "date": datetime.date.today().isoformat()}
     minivis_hdf5.write(net, args.output, "float16")
