@@ -82,7 +82,8 @@ from minivis.monitor import StateFile
 from minivis.optimize import Run
 file = StateFile(sys.argv[1], {}, every=0, share=1e9)
 saved = file.load() or {}
-runs = {name: Run(bowl, start(np.float32), make(), 40, start=saved.get(name), event="led") for name, make in MAKE.items()}
+runs = {name: Run(bowl, start(np.float32), make(), 40, start=saved.get(name), event="led")
+        for name, make in MAKE.items()}
 while runs["sgd"].done < 40:
     for run in runs.values():
         run.advance()
