@@ -17,6 +17,7 @@ MAKE = {
     "sgd": lambda: Descent(0.05),
     "momentum": lambda: Descent(0.02, momentum=0.9),
     "normalised": lambda: Descent(0.05, momentum=0.5, normalize="l2"),
+    "in stages": lambda: Descent(0.02, momentum=0.9, stages=((5, 1.0), (9, 0.3), (30, 0.1))),
     "progress": lambda: Descent(10.0, policy="progress", progress=0.1),
     "adam": lambda: Adam(0.05),
     "settling adam": lambda: Adam(0.05, settle=20),
@@ -29,7 +30,7 @@ def bowl(z, i=0):
     """sum of k z_k^2 / 2 over entries k = 1, 2, ...: a smooth valley with its bottom at 0."""
     k = np.arange(1, z[0].size + 1).reshape(z.shape[1:]).astype(z.dtype)
     loss = (0.5 * k * z * z).reshape(len(z), -1).sum(1).astype(np.float64)
-    return Point(loss, k * z, {"first": z[:, 0].astype(float)})
+    return Point(loss, k * z, {"first": z[:, 0].astype(float), "led": (loss < 2.0).astype(float)})
 
 
 def rosenbrock(z, i=0):
@@ -50,7 +51,7 @@ def test_every_optimiser_descends_and_keeps_the_type(name, dtype):
     assert run.z.dtype == dtype and [s.done for s in steps] == list(range(1, 61))
     assert (bowl(run.z).loss < 0.6 * steps[0].loss).all()
     assert np.array_equal(run.best_loss, np.stack(run.history["loss"]).min(0))
-    assert np.array_equal(bowl(run.best).loss, run.best_loss) and set(run.history) == {"loss", "first"}
+    assert np.array_equal(bowl(run.best).loss, run.best_loss) and set(run.history) == {"loss", "first", "led"}
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -75,25 +76,29 @@ def test_a_resumed_run_has_the_same_bits(name, at, tmp_path):
 PROGRAM = """
 import sys, time
 import numpy as np
-sys.path.insert(0, sys.argv[3])
+sys.path.insert(0, sys.argv[2])
 from tests.test_optimize import MAKE, bowl, start
 from minivis.monitor import StateFile
 from minivis.optimize import Run
 file = StateFile(sys.argv[1], {}, every=0, share=1e9)
-run = Run(bowl, start(np.float32), MAKE[sys.argv[2]](), 40, start=file.load())
-for step in run:
-    file.save(run.state(), force=True)
-    print(step.done, flush=True)
+saved = file.load() or {}
+runs = {name: Run(bowl, start(np.float32), make(), 40, start=saved.get(name), event="led")
+        for name, make in MAKE.items()}
+while runs["sgd"].done < 40:
+    for run in runs.values():
+        run.advance()
+    file.save({name: run.state() for name, run in runs.items()}, force=True)
+    print(runs["sgd"].done, flush=True)
     time.sleep(0.002)
-np.save(sys.argv[1] + ".npy", run.z)
+np.savez(sys.argv[1] + ".npz", **{f"{name} {part}": getattr(run, part) for name, run in runs.items()
+                                  for part in ("z", "best", "first", "first_at")})
 """
 
 
-@pytest.mark.parametrize("name", ["momentum", "adam", "lbfgs"])
-def test_killed_at_any_moment_and_resumed_the_bits_are_the_same(name, tmp_path):
+def test_killed_at_any_moment_and_resumed_every_optimiser_gives_the_same_bits(tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "s.h5"), name, root]
-    kills = np.random.default_rng(len(name)).integers(2, 12, 2)
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "s.h5"), root]
+    kills = np.random.default_rng(6).integers(2, 12, 3)
     for lines in kills:
         run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for _ in range(lines):
@@ -104,9 +109,33 @@ def test_killed_at_any_moment_and_resumed_the_bits_are_the_same(name, tmp_path):
         run.stdout.close()
     resumed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(resumed[0]) > kills.sum() - 1 and resumed[-1] == "40"
-    whole = Run(bowl, start(np.float32), MAKE[name](), 40)
-    list(whole)
-    assert np.array_equal(np.load(str(tmp_path / "s.h5") + ".npy"), whole.z)
+    with np.load(str(tmp_path / "s.h5") + ".npz") as got:
+        for name, make in MAKE.items():
+            whole = Run(bowl, start(np.float32), make(), 40, event="led")
+            list(whole)
+            assert whole.first_at.any() and np.array_equal(got[f"{name} first_at"], whole.first_at), name
+            assert np.array_equal(got[f"{name} z"], whole.z) and np.array_equal(got[f"{name} best"], whole.best), name
+            assert np.array_equal(got[f"{name} first"], whole.first, equal_nan=True), name
+
+
+def test_the_array_at_the_first_event_of_each_picture_is_kept():
+    run = Run(bowl, start(), Descent(0.02), 40, event="led")
+    steps = [np.copy(run.z)] + [step.z for step in run]
+    led = np.stack(run.history["led"])
+    assert len(set(run.first_at)) > 1                       # the two pictures meet it at different steps
+    for n, at in enumerate(run.first_at):
+        assert led[at - 1, n] and not led[:at - 1, n].any() and np.array_equal(run.first[n], steps[at - 1][n])
+    never = Run(lambda z, i: bowl(z)._replace(terms={"led": np.zeros(len(z))}), start(), Descent(0.02), 3, event="led")
+    list(never)
+    assert not never.first_at.any() and np.isnan(never.first).all()
+
+
+def test_stages_change_the_rate_and_begin_at_rest():
+    g = np.array([[1.0, -2.0]])
+    run = Run(lambda z, i: Point(np.zeros(1), g, {}), np.zeros((1, 2)),
+              Descent(1.0, momentum=0.5, stages=((2, 1.0), (2, 0.1))), 5)
+    places = [step.z[0, 0] for step in run]
+    assert np.allclose(-np.diff([0, *places]), [1, 1.5, 0.1, 0.15, 0.175])
 
 
 def test_momentum_and_adam_follow_their_formulas():

@@ -62,6 +62,9 @@ def attacks(model, u, first, other):
     found = {}
     for name, attack, goal, epsilon in (
             ("fgsm", fb.attacks.LinfFastGradientAttack(random_start=False), away, 4 / 255),
+            ("fgsm_l2", fb.attacks.L2FastGradientAttack(random_start=False), away, 0.3),
+            ("bim", fb.attacks.LinfBasicIterativeAttack(rel_stepsize=0.2, steps=10, random_start=False), away, 4 / 255),
+            ("bim_l2", fb.attacks.L2BasicIterativeAttack(rel_stepsize=0.2, steps=10, random_start=False), away, 0.3),
             ("pgd_linf", fb.attacks.LinfPGD(abs_stepsize=1 / 255, steps=STEPS, random_start=False), away, 8 / 255),
             ("pgd_linf_targeted", fb.attacks.LinfPGD(abs_stepsize=1 / 255, steps=STEPS, random_start=False), to,
              8 / 255),

@@ -1,4 +1,6 @@
 """DeepDream: a picture changed so that what a layer sees in it, it sees more."""
+import math
+
 import numpy as np
 
 from .. import batching, kernels, ops
@@ -22,7 +24,7 @@ LEAST = 32          # the smallest side of an octave, in pixels
 
 
 def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None = None,
-          channels: list[int] | None = None, guide: Picture = None, size: int | None = None, octaves: int = 4,
+          channels: list[int] | None = None, guide: Picture = None, size: int | None = None, octaves: int | None = None,
           octave_scale: float = 1.4, steps: int = 10, rate: float = 1.5, jitter: int = 32, frames: int = 0,
           zoom: float = 0.05, blend: float = 1.0, fps: float = 12.5, memory=None, seed=0, monitor=None) -> Synthesis:
     """What a layer sees in the picture, it sees more: DeepDream.
@@ -33,11 +35,12 @@ def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None =
 
     pictures (1, H, W, 3): the picture at its own size, of any size the memory holds activations of one tile for.
 
-    layers        LAYER=WEIGHT,...; none means a layer two thirds up the network
+    layers        LAYER=WEIGHT,...; none means a layer three quarters up the network
     channels      only these channels of the layers
     guide         a picture whose features are to be seen instead of the layer's own
     size          longest side of the result in pixels; none means the picture's own
-    octaves       from how many sizes, the smallest first
+    octaves       from how many sizes, the smallest first; none means at least 4, and so many that the network sees most
+                  of the smallest at once: the larger the picture, the larger what is dreamt
     octave_scale  from one size to the next
     steps         steps at each size
     rate          mean change of a step, in grey levels
@@ -47,7 +50,7 @@ def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None =
     blend         share of the new dream in each frame; the rest is the frame before, enlarged: a calmer film
     fps           frames per second
     """
-    if octaves < 1 or steps < 1 or not octave_scale > 1 or frames < 0 or not 0 <= zoom < 1:
+    if (octaves is not None and octaves < 1) or steps < 1 or not octave_scale > 1 or frames < 0 or not 0 <= zoom < 1:
         raise MinivisError(f"dream: octaves {octaves} and steps {steps} must be at least 1, octave_scale "
                            f"{octave_scale} above 1, frames {frames} at least 0 and zoom {zoom} from 0 to below 1")
     if not 0 < blend <= 1 or not fps > 0:
@@ -55,6 +58,7 @@ def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None =
     start = np.asarray(picture)
     if size:
         start = resize(start, [max(1, round(n * size / max(start.shape[:2]))) for n in start.shape[:2]])
+    octaves = usual_octaves(net, start.shape[:2], octave_scale) if octaves is None else octaves
     weights = {net.layer_name(name): w for name, w in (layers or {default_layer(net): 1.0}).items()}
     dreamer = Dreamer(net, weights, channels, guide, octaves, octave_scale, steps, rate, jitter, memory, seed)
     film, history, finished = dreamer.film(start, frames, zoom, monitor, blend)
@@ -71,14 +75,24 @@ def dream(net: Network, picture: Picture, *, layers: dict[Layer, float] | None =
 
 
 def default_layer(net):
-    """The layer with positions that lies two thirds up the way to the scores: a concat if there are any, else a ReLU,
-    else a convolution."""
+    """The layer with positions that lies three quarters up the way to the scores: a concat if there are any, else a
+    ReLU, else a convolution."""
     layers = list(net.table)
     for kind in ("concat", "relu", "conv"):
         names = [layer.name for layer in layers if layer.kind == kind and net.rank(layer.name) == 3]
         if names:
-            return names[round((len(names) - 1) * 2 / 3)]
+            return names[round((len(names) - 1) * 3 / 4)]
     raise MinivisError(f"network {net.name} has no layer to dream of; name one with --layers")
+
+
+def usual_octaves(net, size, octave_scale):
+    """So many octaves that the smallest's shorter side is at most three quarters of what the network was trained on, if
+    that leaves something to see; 4 at least."""
+    wanted = 0.75 * min(net.input_size or (224, 224))
+    count = 1 + math.ceil(math.log(max(1.0, min(size) / wanted)) / math.log(octave_scale))
+    while count > 4 and min(size) / octave_scale ** (count - 1) < LEAST:
+        count -= 1
+    return max(4, count)
 
 
 class Dreamer:

@@ -37,16 +37,25 @@ def test_decay_and_blur(z):
 def test_clipping_sets_the_weakest_pixels_of_each_picture_to_zero(z):
     g = np.random.default_rng(1).standard_normal(z.shape)
     for clip, size in ((prior.ClipSmallValues(50), np.linalg.norm(z, axis=3)),
-                       (prior.ClipSmallContributions(50), np.abs((z * g).sum(3)))):
+                       (prior.ClipSmallContributions(50), np.abs((z * g).sum(3))),
+                       (prior.ClipSmallContributions(50, signed=True), -(z * g).sum(3))):
         kept = clip(z, Point(None, g, {}), 0)
         on = kept.any(axis=3)
         assert on.reshape(2, -1).sum(1).tolist() == [15, 15] and np.array_equal(kept[on], z[on])
         assert all(size[n][on[n]].min() > size[n][~on[n]].max() for n in (0, 1))
 
 
+def test_clipping_by_entries_spares_a_strong_colour_of_a_weak_pixel(z):
+    kept = prior.ClipSmallValues(50, by="entry")(z, None, 0)
+    assert (kept != 0).reshape(2, -1).sum(1).tolist() == [45, 45] and np.array_equal(kept[kept != 0], z[kept != 0])
+    assert all(np.abs(z[n][kept[n] != 0]).min() > np.abs(z[n][kept[n] == 0]).max() for n in (0, 1))
+    assert (kept != 0).any() and not np.array_equal((kept != 0).any(axis=3), (kept != 0).all(axis=3))
+
+
 def test_operations_follow_each_other_and_wrong_numbers_are_errors(z):
     both = prior.in_turn([prior.Decay(0.5), None, prior.Decay(0.5)])
     assert np.allclose(both(z, None, 0), z / 4) and prior.in_turn([None]) is None
-    for make in (lambda: prior.Decay(1), lambda: prior.Blur(0), lambda: prior.ClipSmallValues(100)):
+    for make in (lambda: prior.Decay(1), lambda: prior.Blur(0), lambda: prior.ClipSmallValues(100),
+                 lambda: prior.ClipSmallValues(50, "pixel")):
         with pytest.raises(MinivisError):
             make()

@@ -47,6 +47,19 @@ def test_the_patch_raises_the_target_and_is_judged_on_new_placements(linear_net,
     assert "new placements" in r.captions[0] and r.picture().ndim == 3
 
 
+def test_a_mask_gives_the_patch_its_form(conv_net, pictures):
+    mask = np.zeros((20, 40), bool)
+    mask[4:12, 2:18] = True
+    mask[7:9, 8:12] = False                                 # a bar with a hole
+    layer = Stickers((12, 10), 0.35, "circle", 0.0, 0.0, mask)
+    h, w = layer.sides
+    assert w > 1.5 * h and abs(layer.mask.sum() / 120 - 0.35) < 0.05 and layer.mask[h // 2, w // 2] < 0.6
+    r = adversarial_patch(conv_net(), pictures, target="dog", mask=mask, share=0.35, steps=2)
+    assert r.pictures.shape == (1, h, w, 3) and (r.pictures[0][layer.mask[..., 0] == 0] == 255).all()
+    with pytest.raises(MinivisError, match="black all over"):
+        adversarial_patch(conv_net(), pictures, target="dog", mask=np.zeros((5, 5), bool))
+
+
 class KilledAt(SilentMonitor):
     def step(self, done, total, terms=None, picture=None):
         assert picture().dtype == np.uint8

@@ -4,7 +4,7 @@ import pytest
 
 from minivis.errors import MinivisError
 from minivis.monitor import SilentMonitor, StateFile
-from minivis.techniques.dream import Dreamer, default_layer, dream, zoomed
+from minivis.techniques.dream import Dreamer, default_layer, dream, usual_octaves, zoomed
 from minivis.tensor import Tensor
 
 SMALL = {"layers": {"relu1": 1.0}, "octaves": 2, "steps": 4, "jitter": 3, "rate": 4.0}
@@ -69,6 +69,20 @@ def test_frames_are_dreams_of_dreams(conv_net, picture):
     assert np.array_equal(r.frames[0], dream(conv_net(), picture, **SMALL).pictures[0])
     ramp = np.arange(11.0)[:, None, None] * np.ones((1, 11, 3))
     assert np.allclose(zoomed(ramp, 1.0)[:, 5, 0], 5 + np.arange(-5, 6) / 2)
+
+
+def test_a_blended_frame_is_partly_the_frame_before(conv_net, picture):
+    whole, half = (dream(conv_net(), picture, **SMALL, frames=1, zoom=0.0, blend=b) for b in (1.0, 0.5))
+    before = half.frames[0].astype(int)
+    assert np.array_equal(half.frames[0], whole.frames[0]) and not np.array_equal(half.frames[1], whole.frames[1])
+    assert np.abs(half.frames[1] - (before + whole.frames[1].astype(int)) / 2).max() <= 1
+    with pytest.raises(MinivisError, match="blend 0"):
+        dream(conv_net(), picture, **SMALL, blend=0.0)
+
+
+def test_larger_pictures_are_dreamt_in_more_octaves(conv_net):
+    net = conv_net()
+    assert [usual_octaves(net, size, 1.4) for size in ((50, 46), (300, 400), (3000, 4000))] == [4, 7, 14]
 
 
 class Killed(Exception):

@@ -44,7 +44,9 @@ def near(got, wanted, tolerance, origin=0.0):
 
 
 @pytest.mark.parametrize("name, sign, epsilon, rate, norm, steps", [
-    ("fgsm", 1, 4, 4, "linf", 1), ("pgd_linf", 1, 8, 1, "linf", 20), ("pgd_linf_targeted", -1, 8, 1, "linf", 20),
+    ("fgsm", 1, 4, 4, "linf", 1), ("fgsm_l2", 1, 0.3 * 255, 0.3 * 255, "l2", 1),
+    ("bim", 1, 4, 0.8, "linf", 10), ("bim_l2", 1, 0.3 * 255, 0.06 * 255, "l2", 10),
+    ("pgd_linf", 1, 8, 1, "linf", 20), ("pgd_linf_targeted", -1, 8, 1, "linf", 20),
     ("pgd_l2", 1, 0.3 * 255, 0.05 * 255, "l2", 20)])
 def test_gradient_attacks_are_foolboxs(case, name, sign, epsilon, rate, norm, steps):
     victim = Victim(case.net)

@@ -68,6 +68,29 @@ def test_quality_is_of_the_rounded_picture(conv_net, smooth):
     assert q["error"] > 0 and np.isclose(q["psnr"], 10 * np.log10(255 ** 2 * 360 / 256))
 
 
+@pytest.mark.parametrize("preset", ["mahendran", "johnson"])
+def test_the_settings_of_papers_find_the_picture_of_a_layer_that_keeps_it(conv_net, smooth, preset):
+    r = invert(conv_net(), smooth, layers=["conv1"], preset=preset, tv=1e-6)
+    loss = r.history["conv1 loss"][:, 0]
+    most, error = {"mahendran": (0.2, 0.4), "johnson": (1e-3, 0.05)}[preset]     # the former's norm takes colours away
+    assert loss[-1] < most * loss[0] and r.numbers["layers"][0]["error"] < error
+    assert r.recipe["options"]["preset"] == preset and len(loss) == {"mahendran": 400, "johnson": 500}[preset]
+
+
+def test_repeats_begin_at_noise_of_their_own(conv_net, smooth):
+    r = invert(conv_net(), smooth, **{**FAST, "steps": 5}, repeats=3)
+    assert r.pictures.shape == (6, 12, 10, 3) and r.history["conv1 loss"].shape == (5, 3)
+    assert [row["layer"] for row in r.numbers["layers"]] == ["conv1"] * 3 + ["relu1"] * 3
+    assert not np.array_equal(r.pictures[0], r.pictures[1]) and r.sheet().shape[2] == 3
+    with pytest.raises(MinivisError, match="repeats 0"):
+        invert(conv_net(), smooth, repeats=0)
+
+
+def test_the_input_itself_gives_the_picture_back_exactly(conv_net, smooth):
+    r = invert(conv_net(), smooth, **{**FAST, "layers": ["input"]})
+    assert np.abs(r.pictures[0].astype(int) - smooth).max() <= 1
+
+
 class Ends(SilentMonitor):
     def __init__(self, at, with_what, file=None):
         super().__init__(file)

@@ -15,6 +15,15 @@ def test_on_a_linear_net_prediction_and_measurement_are_equal(linear_net, pictur
     assert np.allclose(r.gradient, w[..., r.other] - w[..., r.first])
 
 
+def test_the_logits_along_the_way_are_told_and_drawn(conv_net, picture):
+    net = conv_net()
+    r = linear_explanation(net, picture, epsilons=[4.0, -4.0, 0.0], sizes=[12, 24])
+    assert r.table["epsilon"] == [-4.0, 0.0, 4.0] and r.logits.shape == (3, 3)
+    assert np.allclose(r.logits[:, r.first], r.table["first"]) and np.allclose(r.logits[:, r.other], r.table["other"])
+    assert list(r.named)[:2] == [r.first, r.other] and r.named[r.other] in r.panels()[4].caption
+    assert len(r.panels()) == 6 and r.picture().ndim == 3
+
+
 def test_a_small_step_is_predicted_and_a_large_one_is_not(conv_net, picture):
     r = linear_explanation(conv_net(), picture, epsilons=[0.01, 200.0])
     (small, large), (a, b) = r.table["predicted"], r.table["measured"]

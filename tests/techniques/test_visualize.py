@@ -86,6 +86,61 @@ def test_diversity_makes_pictures_differ_more(conv_net):
     assert np.allclose(alike[0], apart[0]) and (1 - apart[-1] > 2 * (1 - alike[-1])).all()
 
 
+def test_the_picture_where_the_class_led_first_is_kept(conv_net):
+    """From noise it leads after some steps, from a picture of the class itself at once."""
+    net = conv_net()
+    r = visualize(net, ["cat"], preset="simonyan", noise=10.0, steps=30, size=24)
+    led = r.history["leads"][:, 0]
+    at = r.numbers["pictures"][0]["first_led"]
+    assert 1 < at <= 30 and led[at - 1] and not led[:at - 1].any()
+    scores = net(net.preprocessing.normalize(r.first[0], "float64")[None])["scores"].data[0]
+    assert scores.argmax() == 0 and f"leading since step {at}" in r.captions[0]
+    again = visualize(net, ["cat"], preset="simonyan", start=r.pictures[0], noise=0.0, steps=2, size=24)
+    assert again.numbers["pictures"][0]["first_led"] == 1
+    assert visualize(net, ["dog", "cat"], **SMALL).first is None
+
+
+def test_the_spread_over_starts_is_of_the_finished_pictures(conv_net):
+    net = conv_net()
+    r = visualize(net, ["conv1:2"], preset="simonyan", positions="all", noise=40.0, count=3, **SMALL)
+    x = net.preprocessing.normalize(r.pictures, "float64")
+    scores = net(Tensor(x), layers=["conv1"])["conv1"].data[..., 2].mean((1, 2))
+    assert np.allclose([row["score"] for row in r.numbers["pictures"]], scores)
+    s = r.numbers["spread"]
+    assert np.allclose([s["mean"], s["deviation"], s["least"], s["most"]],
+                       [scores.mean(), scores.std(ddof=1), scores.min(), scores.max()]) and s["deviation"] > 0
+    assert "scores of 3 starts" in r.facts()[1] and not visualize(net, ["dog"], **SMALL).facts()[1]
+
+
+@pytest.mark.parametrize("parameterization", ["pixels", "fourier"])
+def test_it_begins_at_a_picture_that_is_given(conv_net, parameterization):
+    picture = np.random.RandomState(3).randint(20, 236, (24, 24, 3)).astype(np.uint8)
+    r = visualize(conv_net(), ["dog"], parameterization=parameterization, start=picture, noise=0.0, rate=1e-9,
+                  steps=1, size=24, margin=2)
+    assert np.abs(r.pictures[0].astype(int) - picture).max() <= 1
+    with pytest.raises(MinivisError, match="start works with pixels"):
+        visualize(conv_net(), ["dog"], preset="deep", start=picture, size=24)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"momentum": 0.9}, "does nothing with optimizer adam"), ({"policy": "progress"}, "give --optimizer sgd"),
+    ({"preset": "simonyan", "falloff": 2.0}, "does nothing with parameterization pixels"), ({"bound": 2.0}, "bound 2"),
+    ({"preset": "simonyan", "blur_every": 2}, "without --blur"), ({"clip_signed": True}, "without --clip-contrib")])
+def test_an_option_that_could_do_nothing_is_refused(conv_net, options, message):
+    with pytest.raises(MinivisError, match=message):
+        visualize(conv_net(), ["dog"], **{**SMALL, **options})
+
+
+def test_a_steeper_falloff_makes_smoother_pictures(conv_net):
+    slopes = []
+    for falloff in (0.5, 2.0):
+        picture = visualize(conv_net(), ["conv1:2"], falloff=falloff, **SMALL).values[0]
+        slopes.append(np.abs(np.diff(picture, axis=0)).mean() / picture.std())
+    assert slopes[1] < 0.5 * slopes[0]
+    grey, coloured = (visualize(conv_net(), ["conv1:2"], decorrelate=d, **SMALL).values[0] for d in (True, False))
+    assert not np.allclose(grey, coloured)
+
+
 class StopsAt(SilentMonitor):
     def __init__(self, step):
         super().__init__()
