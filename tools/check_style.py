@@ -3,10 +3,10 @@
     python -m tools.check_style DATA_FOLDER [--side 192] [--steps 50]
 
 DATA_FOLDER holds squeezenet1_0.h5, tubingen.jpg and starry_night.jpg; minivgg is the other network. Needs the extra
-`bench`. Limits: in float64 every loss and its gradient within 1e-9 of PyTorch's; in float32 the gradient in tiles within
-1e-4 of its largest value; and after the steps, begun with the content, a loss (each term divided by its value on the
-style picture) at most 5 % above torch.optim.LBFGS's: ours runs in float32, torch's in float64, PyTorch in float64 reads
-both.
+`bench`. Limits: in float64 every loss and its gradient within 1e-9 of PyTorch's; in float32 the gradient in tiles
+within 1e-4 of its largest value; and after the steps, begun with the content, a loss (each term divided by its value on
+the style picture) at most 5 % above torch.optim.LBFGS's: ours runs in float32, torch's in float64, PyTorch in float64
+reads both.
 """
 import argparse
 import sys
