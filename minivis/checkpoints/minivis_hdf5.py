@@ -23,7 +23,7 @@ from ..shapes import weight_shapes
 from .safe_hdf5 import open_hdf5
 
 VERSION = 1
-META, TRAINED = ("architecture", "source", "licence"), ("accuracy", "recipe", "date")
+META, TRAINED = ("architecture", "source", "licence"), ("accuracy", "recipe", "date", "style", "losses")
 MOST_BYTES = 4 * 2**30          # of all weights together, in float32
 MOST_GROWTH = 1000              # times the file: gzip cannot do more, so more is storage that was never written
 SMALL = 64 * 2**20              # no growth limit below this

@@ -1,4 +1,6 @@
 """`minivis train-style`: a network that redraws pictures in one style, in several, or in that of any picture."""
+import datetime
+import json
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ..techniques.matching import default_layers, named
 from ..techniques.stylize import stylize
 from ..training.style import AnyStyle, Crops, LearntStyles, Perceptual, StyleTrainer
 
+LAST = 100                  # steps whose mean loss a file tells
 WEIGHTS = {"content": 1.0, "style": 8.0, "tv": 0.02}
 
 
@@ -82,7 +85,7 @@ def train_style(net: Network, styles: list[StylePicture] | None = None, *, data:
     begun, first = time.perf_counter(), trainer.done
     finished = _run(trainer, monitor, out, preview, every)
     trained = task.trained()
-    trained.meta["source"] = f"minivis train-style, {trainer.done} steps, losses by {net.name}"
+    trained.meta |= _story(trainer, net, names or [], recipe, [*data, *(style_data or [])])
     minivis_hdf5.write(trained, out, "float16")
     if finished:
         monitor.state_file.delete()
@@ -112,6 +115,16 @@ def _run(trainer, monitor, out, preview, every):
     except Stop:
         return False
     return True
+
+
+def _story(trainer, net, names, recipe, data):
+    """What the file says of how the network came about: losses weighed as in training, where each is 1 on noise, means
+    of the last steps; folders without the way to them."""
+    options = recipe["options"] | {"data": [Path(where).name for where in data]}
+    losses = {name: round(float(np.mean(values[-LAST:])), 4) for name, values in trainer.history.items()}
+    return {"source": f"minivis train-style, {trainer.done} steps, losses by {net.name}", "style": ", ".join(names),
+            "losses": json.dumps(losses),
+            "recipe": json.dumps(recipe | {"options": options}), "date": datetime.date.today().isoformat()}
 
 
 def _redrawn(task, picture):

@@ -20,8 +20,10 @@ ALIASES = {
     "learning_rate": "--rate", "style_scale": "--style-scale", "original_colors": "--colours", "pooling": "--pool",
     "seed": "--seed", "content_layers": "--content-layers", "style_layers": "--style-layers", "model_file": "--network",
     "output_image": "-o", "gpu": "--device", "lbfgs_num_correction": "--history", "content_image": None,
-    "print_iter": None, "save_iter": None, "backend": None, "cudnn_autotune": None, "proto_file": None,
+    "print_iter": None, "save_iter": None, "backend": None, "proto_file": None, "multigpu_strategy": None,
+    "cudnn_autotune": None, "normalize_gradients": None,
 }
+_FLAGS = ("cudnn_autotune", "normalize_gradients")      # they have no value
 _VALUES = {"init": {"random": "noise", "image": "content"}, "original_colors": {"0": "style", "1": "luminance"}}
 
 
@@ -34,6 +36,10 @@ def translated(argv):
         name = word[1:] if word.startswith("-") and not word.startswith("--") else None
         if name not in ALIASES:
             rest.append(word)
+            continue
+        if name in _FLAGS:
+            if name == "normalize_gradients":
+                raise MinivisError("-normalize_gradients has no like here; --scale relative makes layers weigh alike")
             continue
         if not words:
             raise MinivisError(f"{word} needs a value")

@@ -1,4 +1,5 @@
 """train-style: losses go down, a killed run goes on with the same bits, and the file redraws pictures."""
+import json
 import os
 import signal
 import subprocess
@@ -71,6 +72,17 @@ def test_the_style_loss_goes_down_and_the_file_redraws(net, folder, stripes, tmp
     assert levels[..., 0].mean() > levels[..., 1].mean() + 10          # the stripes are red, the picture is not
     assert np.asarray(Image.open(tmp_path / "s.preview.jpg")).shape == stripes[1].shape
     assert not (tmp_path / "s.resume.h5").exists() and "minivis train-style, 60 steps" in made.meta["source"]
+
+
+def test_the_file_says_how_it_came_about_and_names_no_folder_above_the_pictures(net, folder, stripes, tmp_path):
+    report = train_style(net, [stripes[0]], names=["red"], data=[str(folder / "data")], out=str(tmp_path / "s.h5"),
+                         steps=3, **SMALL)
+    made = read(tmp_path / "s.h5").meta
+    recipe, losses = json.loads(made["recipe"]), json.loads(made["losses"])
+    assert made["style"] == "red" and len(made["date"]) == 10
+    assert recipe["technique"] == "train_style" and recipe["options"]["steps"] == 3 and recipe["network"]["weights"]
+    assert recipe["options"]["data"] == ["data"] and str(folder) not in made["recipe"]
+    assert set(losses) == {"content", "style", "tv"} and losses["style"] > 0 and report.rows()
 
 
 def test_several_styles_learn_in_turn_and_keep_their_names(net, folder, stripes, tmp_path):

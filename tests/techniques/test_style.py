@@ -252,12 +252,15 @@ def test_default_layers_are_the_papers_or_one_for_each_resolution(net):
 
 def test_neural_styles_words_are_understood():
     words = ("-content_image a.jpg -style_image b.jpg,c.jpg -style_blend_weights 1,2 -image_size 256 -init random "
-             "-original_colors 1 -gpu -1 -save_iter 10 -style_layers relu1_1,relu2_1 -output_image o.png")
+             "-original_colors 1 -gpu -1 -save_iter 10 -cudnn_autotune -style_layers relu1_1,relu2_1 "
+             "-output_image o.png")
     ours = ("a.jpg --styles b.jpg c.jpg --blend-weights 1 2 --size 256 --init noise --colours luminance --device cpu "
             "--style-layers relu1_1,relu2_1 -o o.png")
     assert translated(words.split()) == ours.split()
     ours = ["a.jpg", "--styles", "b.jpg", "-o", "x.png", "-q"]
     assert translated(ours) == ours
+    with pytest.raises(MinivisError, match="--scale relative"):
+        translated(["-content_image", "a.jpg", "-normalize_gradients"])
     from minivis.options import parameters
     flags = {p.flag for p in parameters(style)} | {"--seed", "--network", "--device", "-o"}
     assert {flag for flag in ALIASES.values() if flag} <= flags
