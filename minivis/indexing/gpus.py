@@ -94,7 +94,7 @@ def serve(pipe, job, number, readers):
 
 
 def _tell(end, block):
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):    # why it ended is in what it sent, if anything is
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):    # why it ended is in what it sent, or unknown
         end.pipe.send(block)
 
 

@@ -1,8 +1,9 @@
 """What is computed for a run of pictures, wherever that happens: read them, run the network, keep what was asked for.
 
 A Job says what to compute. It can be sent to another process or machine: the network travels as its table and weights
-and arrives on the CPU (`device` says where it was), the pictures as the place where they are. A part is what comes back, a nested dict of arrays (so monitor.write_state
-can keep it): first, count (which pictures of the set), good (which of them could be read), bad [{name, why}],
+and arrives on the CPU (`device` says where it was), the pictures as the place where they are. A part is what comes
+back, a nested dict of arrays (so monitor.write_state can keep it): first, count (which pictures of the set), good
+(which of them could be read), bad [{name, why}],
 pixels (g, s, s, 3), features {layer: (g, D)}, top {layer: Top as a dict}. Pictures are numbered as in the whole set.
 """
 import functools
