@@ -218,8 +218,9 @@ def module(devices=1):
     cupy.get_default_memory_pool = lambda: pool
     cupy.cuda = types.SimpleNamespace(
         Device=streams_on_host.Device, Event=streams_on_host.Event, Stream=Stream, MemoryPool=MemoryPool,
-        get_current_stream=current, using_allocator=streams_on_host.using_allocator,
-        runtime=types.SimpleNamespace(getDeviceCount=lambda: devices),
+        get_current_stream=current, using_allocator=streams_on_host.using_allocator, set_allocator=lambda malloc: None,
+        get_elapsed_time=lambda start, end: 1000 * (end.when - start.when),
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: devices, getDevice=lambda: 0),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
     cupyx.empty_pinned = lambda shape, dtype=float: np.empty(shape, dtype)
     cupyx.scipy, scipyx.sparse, sparse.csr_matrix = scipyx, sparse, _Sparse
@@ -284,8 +285,8 @@ def install(kernels="cpu", devices=1):
     """Let `import cupy` find the stand-in from now on. -> the modules that were put in place"""
     made = module(devices)
     if kernels == "cpu":
-        stand_in = _CpuForDevice("gpu")
-        stand_in.NOT_YET = ()
+        stand_in = _CpuForDevice(f"{kernel_sets.__name__}.gpu")
+        stand_in.NOT_YET, stand_in.__path__ = (), gpu.__path__       # its modules, such as launch, can be imported
         made[f"{kernel_sets.__name__}.gpu"] = stand_in
     sys.modules.update(made)
     return made

@@ -6,6 +6,8 @@ MINIVIS_STAND_IN_GPUS says how many GPUs there are (1).
 """
 import os
 
+from minivis.kernels.gpu import launch
 from tools.cuda_shim import cupy_on_host
 
+launch.through(cupy_on_host.ShimOnDevice()).__enter__()
 cupy_on_host.install(devices=int(os.environ.get("MINIVIS_STAND_IN_GPUS", "1")))
