@@ -1,4 +1,4 @@
-"""How the check on a GPU is conducted, what it writes down, and what the table makes of it. Nothing runs on a device."""
+"""How the check on a GPU is conducted, what it writes down, and what the table makes of it, without a device."""
 import json
 import os
 import subprocess

@@ -27,7 +27,7 @@ def main(arguments=None):
         if len(options.wheels) < 2:
             print("gpu_check: --wheels FOLDER NAME...: which packages?", file=sys.stderr)
             return 2
-        carry.wheels(options.wheels[0], options.wheels[1:], options.python, int(options.portion * 2**20))
+        carry.wheels(options.wheels[0], options.wheels[1:], options.python, options.portion)
     else:
         return check(options)
     return 0
@@ -82,7 +82,7 @@ def _parser():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--wheels", nargs="+", metavar=("FOLDER", "NAME"), help="download packages, in portions")
     parser.add_argument("--python", default="3.12", help="of the machine they are for (3.12)")
-    parser.add_argument("--portion", type=float, default=60, help="MiB that travel at once (60)")
+    parser.add_argument("--portion", type=float, default=carry.PORTION, help=f"MiB that travel at once ({carry.PORTION})")
     return parser
 
 

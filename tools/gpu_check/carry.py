@@ -2,13 +2,14 @@
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .known import ROOT
 
-PORTION = 60 << 20          # bytes that travel at once, unless another number is given
+PORTION = 48                # MiB that travel at once, beside the checkout, unless another number is given
 # not needed by anything that the check runs
 NOT_NEEDED = {"pooch", "ruff"}
 # manylinux names that pip matches one by one
@@ -33,13 +34,13 @@ where they are there. Nothing is fetched: the networks have random weights or li
        python -m tools.gpu_check --missing
    If nothing is, go on with 4. Any checkout will do; nothing is installed from it.
 3. Here: wheels of the missing packages, for that machine's Python, in portions that can travel one after the other; a
-   file larger than a portion is cut into pieces. captum alone is 1.5 MB; numba with llvmlite about 60 MB;
-   cupy-cuda13x 67 MB, nvidia-cublas 424 MB and nvidia-cuda-nvrtc 56 MB: a machine without CUDA's libraries takes ten
-   portions.
-       python -m tools.gpu_check --wheels FOLDER NAME==VERSION ... --python 3.12 --portion 60
-   Needs of these packages are not followed: name them too (pip download prints them without --no-deps). There, after
+   file larger than a portion is cut into pieces. captum alone is 0.5 MB; numba with llvmlite about 60 MB;
+   cupy-cuda13x 67 MB, nvidia-cublas 424 MB and nvidia-cuda-nvrtc 56 MB: a machine without CUDA's libraries takes a
+   dozen portions.
+       python -m tools.gpu_check --wheels FOLDER NAME==VERSION ... --python 3.12 --portion 48
+   The checkout travels too: a portion must leave room for it. Needs of these packages are not followed: name them too (pip download prints them without --no-deps). There, after
    each portion has come into FOLDER/N, or once all have:
-       cat FOLDER/*/NAME.whl.piece* > NAME.whl         (only for files that were cut)
+       cat FOLDER/*/NAME.whl.piece* > FOLDER/1/NAME.whl         (only for files that were cut)
        python -m pip install --no-index --no-deps --no-compile --target /tmp/site FOLDER/*/*.whl
        export PYTHONPATH=/tmp/site
 4. There: the run. It ends by itself after so many seconds, the start of Python not counted; the report lies in the
@@ -89,15 +90,19 @@ def _numbers(text):
 
 
 def wheels(folder, names, python="3.12", portion=PORTION, say=print):
-    """Download wheels of exactly these packages into FOLDER/all, and lay them out as FOLDER/1, FOLDER/2, ..."""
-    folder = Path(folder)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", python,
-               "--implementation", "cp", *[x for p in _PLATFORMS for x in ("--platform", p)], "-d", str(folder / "all")]
-    subprocess.run([*command, *names], check=True)
-    portions = lay_out(sorted((folder / "all").glob("*.whl")), folder, portion)
+    """Download wheels of exactly these packages, and lay them out as FOLDER/1, FOLDER/2, ..."""
+    with tempfile.TemporaryDirectory() as temporary:
+        _download(temporary, names, python)
+        portions = lay_out(sorted(Path(temporary).glob("*.whl")), Path(folder), int(portion * 2**20))
     for number, files in enumerate(portions, 1):
         say(f"portion {number}: {sum(size for _, size in files) / 2**20:.1f} MiB: {', '.join(n for n, _ in files)}")
     return portions
+
+
+def _download(folder, names, python):
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--python-version", python,
+               "--implementation", "cp", *[x for p in _PLATFORMS for x in ("--platform", p)], "-d", folder]
+    subprocess.run([*command, *names], check=True)
 
 
 def lay_out(files, folder, portion):
