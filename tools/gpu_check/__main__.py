@@ -82,7 +82,8 @@ def _parser():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument("--wheels", nargs="+", metavar=("FOLDER", "NAME"), help="download packages, in portions")
     parser.add_argument("--python", default="3.12", help="of the machine they are for (3.12)")
-    parser.add_argument("--portion", type=float, default=carry.PORTION, help=f"MiB that travel at once ({carry.PORTION})")
+    parser.add_argument("--portion", type=float, default=carry.PORTION, metavar="MIB",
+                        help=f"how much travels at once ({carry.PORTION})")
     return parser
 
 

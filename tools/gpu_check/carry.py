@@ -38,8 +38,8 @@ where they are there. Nothing is fetched: the networks have random weights or li
    cupy-cuda13x 67 MB, nvidia-cublas 424 MB and nvidia-cuda-nvrtc 56 MB: a machine without CUDA's libraries takes a
    dozen portions.
        python -m tools.gpu_check --wheels FOLDER NAME==VERSION ... --python 3.12 --portion 48
-   The checkout travels too: a portion must leave room for it. Needs of these packages are not followed: name them too (pip download prints them without --no-deps). There, after
-   each portion has come into FOLDER/N, or once all have:
+   The checkout travels too: a portion must leave room for it. Needs of these packages are not followed: name them as
+   well. There, once all portions have come into FOLDER/1, FOLDER/2, ...:
        cat FOLDER/*/NAME.whl.piece* > FOLDER/1/NAME.whl         (only for files that were cut)
        python -m pip install --no-index --no-deps --no-compile --target /tmp/site FOLDER/*/*.whl
        export PYTHONPATH=/tmp/site
