@@ -22,9 +22,8 @@ def wanted(array):
 
 
 class Replays:
-    """`Replays()(f, *arrays)` -> f(*arrays), a list of arrays; where `wanted`, f is recorded once for each set of shapes.
-
-    It is always the same f, or one that does the same.
+    """`Replays()(f, *arrays)` -> f(*arrays), a list of arrays. Where `wanted`, f is recorded once for each set of
+    shapes; it is always the same f, or one that does the same.
     """
 
     def __init__(self):

@@ -34,6 +34,10 @@ DEVICE T finished(T v, int finish, bool bit) {
     return passes ? v : T(0);
 }
 
+// Whether a max pooling takes `other` in the place of `best`, the first of its window so far: a NaN stays one.
+template <typename T>
+DEVICE bool above(T other, T best) { return other > best || (other != other && best == best); }
+
 DEVICE bool reads_bits(int finish) { return finish == FINISH_PLAIN || finish == FINISH_GUIDED; }
 
 // 32-bit mask words per position

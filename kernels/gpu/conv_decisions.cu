@@ -19,7 +19,8 @@ DEVICE void relu_bits(const T* x, T* y, u32* bits, i64 positions, i64 C) {
     }
 }
 
-// x (N, H, W, C) -> y (N, H/2, W/2, C) = max over the window, and not below 0. bits and cells may be null.
+// x (N, H, W, C) -> y (N, H/2, W/2, C) = max over the window, and not below 0; a NaN stays one. bits and cells may be
+// null.
 template <typename T>
 DEVICE void relu_pool(const T* x, T* y, u32* bits, u8* cells, i64 N, i64 H, i64 W, i64 C) {
     typedef typename Work<T>::type Number;
@@ -31,11 +32,11 @@ DEVICE void relu_pool(const T* x, T* y, u32* bits, u8* cells, i64 N, i64 H, i64 
     if (c < C) {
         const T* corner = x + ((n * H + 2 * row) * W + 2 * column) * C + c;
         int chosen = 0;
-        if (Number(corner[0]) > best) best = Number(corner[0]);     // first the ReLU: then equals are zeros
+        if (!(Number(corner[0]) <= best)) best = Number(corner[0]);     // first the ReLU: then equals are zeros
         #pragma unroll
         for (int cell = 1; cell < 4; ++cell) {
             Number value = Number(corner[((i64)(cell / 2) * W + cell % 2) * C]);
-            if (value > best) {
+            if (above(value, best)) {
                 best = value;
                 chosen = cell;
             }

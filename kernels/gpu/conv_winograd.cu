@@ -176,14 +176,16 @@ extern "C" __global__ void __launch_bounds__(256) winograd_output_pool_f32(ConvS
         for (int b = 0; b < TILE; b += 2) {
             const int row = (tile.row + a) / 2, column = (tile.column + b) / 2;
             if (row >= s.OH / 2 || column >= s.OW / 2) continue;
-            float best = value[a][b] > 0.0f ? value[a][b] : 0.0f;      // first the ReLU: then equals are zeros
+            float best = value[a][b] <= 0.0f ? 0.0f : value[a][b];     // first the ReLU: then equals are zeros
             int chosen = 0;
             #pragma unroll
-            for (int cell = 1; cell < 4; ++cell)
-                if (value[a + cell / 2][b + cell % 2] > best) {
-                    best = value[a + cell / 2][b + cell % 2];
+            for (int cell = 1; cell < 4; ++cell) {
+                const float other = value[a + cell / 2][b + cell % 2];
+                if (above(other, best)) {
+                    best = other;
                     chosen = cell;
                 }
+            }
             const i64 window = ((i64)tile.n * (s.OH / 2) + row) * (s.OW / 2) + column;
             if (there) y[window * s.K + k] = best;
             if (there && cells != nullptr) cells[window * s.K + k] = (u8)chosen;

@@ -80,8 +80,8 @@ def _library(major):
     try:
         library = ctypes.CDLL(name)
     except OSError as error:
-        raise CublasError(f"cuBLAS cannot be loaded ({error}); install it with pip install 'cupy-cuda{major}x[ctk]', or "
-                          "use --precision float32-direct, which does without") from None
+        raise CublasError(f"cuBLAS cannot be loaded ({error}); install it with pip install 'cupy-cuda{major}x[ctk]', "
+                          "or use --precision float32-direct, which does without") from None
     for function, arguments in _FUNCTIONS.items():
         getattr(library, function).argtypes = arguments
     return library

@@ -30,8 +30,9 @@ def index(net: Network, pictures: Folder, *, out: File, layers: list[Layer] | No
     per_picture   at most so many of them in one picture
     size        side of the network's input in pixels; default: the network's own, or 224
     pixels      side of the small pictures that are kept, for neighbours in pixel space and for maps
-    backend     where it is computed: in this process, in several, or on a Dask cluster (pip install 'minivis[dask]')
-    workers     how many processes, or threads that read pictures; default: as many as there are cores
+    backend     where it is computed: in this process, in several (with --device gpu one for each GPU), or on a Dask
+                cluster (pip install 'minivis[dask]')
+    workers     how many processes, or threads that read pictures; default: as many as there are cores, or GPUs
     scheduler   the Dask scheduler's address, tcp://HOST:8786
     graph       also keep a graph of the features for approximate search, by this distance (pip install
                 'minivis[neighbours]')

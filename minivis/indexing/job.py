@@ -1,8 +1,9 @@
 """What is computed for a run of pictures, wherever that happens: read them, run the network, keep what was asked for.
 
-A Job says what to compute. It can be sent to another process or machine: the network travels as its table and weights,
-the pictures as the place where they are. A part is what comes back, a nested dict of arrays (so monitor.write_state
-can keep it): first, count (which pictures of the set), good (which of them could be read), bad [{name, why}],
+A Job says what to compute. It can be sent to another process or machine: the network travels as its table and weights
+and arrives on the CPU (`device` says where it was), the pictures as the place where they are. A part is what comes
+back, a nested dict of arrays (so monitor.write_state can keep it): first, count (which pictures of the set), good
+(which of them could be read), bad [{name, why}],
 pixels (g, s, s, 3), features {layer: (g, D)}, top {layer: Top as a dict}. Pictures are numbered as in the whole set.
 """
 import functools
@@ -34,7 +35,7 @@ class Job:
         for name, value, least in (("keep", keep, 1), ("per_picture", per_picture, 1), ("pixels", pixels, 1)):
             if value < least:
                 raise MinivisError(f"index: {name} {value} must be at least {least}")
-        self.net, self.source = net, pictures.describe()
+        self.net, self.device, self.source = net, net.device, pictures.describe()
         self.layers = list(dict.fromkeys(map(net.layer_name, layers)))
         self.features = list(dict.fromkeys(map(net.layer_name, features)))
         self.pool, self.keep, self.per_picture = pool, keep, per_picture

@@ -1,9 +1,11 @@
-"""Where the blocks of a pass are computed: in this process, in several, or on a Dask cluster. Same bits everywhere.
+"""Where the blocks of a pass are computed: in this process, in several (on GPUs one for each, gpus.py), or on a Dask
+cluster. Same bits everywhere.
 
 A block is (first, names). Every backend yields the parts of the blocks in their order, and holds only a few at a time.
 """
 import collections
 import contextlib
+import functools
 import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +17,16 @@ BACKENDS = ("local", "processes", "dask")
 
 
 def run(job, blocks, backend="local", workers=None, scheduler=None):
-    """Yield the part of each block. workers: processes, or local threads that read; None: as many as there are cores.
+    """Yield the part of each block.
 
+    workers      processes, or local threads that read; None: as many as there are cores, or GPUs for a network on one
     scheduler    of Dask, tcp://HOST:8786; the workers need minivis, and the pictures under the same path
     """
     if backend == "local":
-        return _local(job, blocks, workers)
+        return local(job, blocks, workers)
+    if backend == "processes" and job.net.device == "gpu":
+        from .gpus import run as on_gpus
+        return on_gpus(job, blocks, workers)
     return _processes(job, blocks, workers) if backend == "processes" else _dask(job, blocks, workers, scheduler)
 
 
@@ -35,7 +41,7 @@ def check(backend, workers, scheduler):
         raise MinivisError(f"index: workers {workers} must be at least 1")
 
 
-def _local(job, blocks, workers):
+def local(job, blocks, workers):
     """Pictures are read by threads (Pillow lets go of the interpreter) while the network runs on those before."""
     from ..kernels.cpu import get_threads
     blocks, waiting = iter(blocks), collections.deque()
@@ -97,4 +103,12 @@ def _block(job, first, names, threads):
     """What a worker does. Workers compute side by side, so each takes its share of the cores."""
     from ..kernels.cpu import set_threads
     set_threads(threads)
+    if job.device == "gpu":
+        job.net = _on_gpu(job.net)
     return job.block(first, names)
+
+
+@functools.lru_cache(1)
+def _on_gpu(net):
+    """A network that arrived, on the GPU that this process sees first."""
+    return net.to("gpu")

@@ -80,7 +80,7 @@ def missing_for_gpu():
 @pytest.fixture(params=[*SETS, "gpu-shim", pytest.param("gpu-races", marks=pytest.mark.slow),
                         pytest.param("gpu", marks=pytest.mark.gpu)])
 def every_set(request):
-    """Every kernel set; NumPy arrays in. gpu-shim: the CUDA source through g++; gpu-races: the same, looking for races."""
+    """Every kernel set; NumPy arrays in. gpu-shim: the CUDA source through g++; gpu-races: and looking for races."""
     if request.param in SETS:
         yield OnDevice(SETS[request.param])
         return

@@ -14,7 +14,8 @@ ptxas info    : Compiling entry function 'second' for 'sm_80'
 ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 8 registers, used 0 barriers, 368 bytes cmem[0]
 """
-USED = {"first": {"registers": 254, "spill": 100, "shared": 256}, "second": {"registers": 8, "spill": 0, "shared": 0}}
+USED = {"first": {"registers": 254, "spill": 100, "shared": 256, "stack": 0},
+        "second": {"registers": 8, "spill": 0, "shared": 0, "stack": 0}}
 
 
 def compiler():
@@ -33,6 +34,13 @@ def test_every_file_compiles_within_its_budget(archs):
 
 def test_what_the_assembler_says_is_read():
     assert check_cuda.read_log(LOG) == USED
+
+
+def test_arrays_in_local_memory_are_a_fault_without_any_spill():
+    found = check_cuda.read_log(LOG.replace("48 bytes spill stores, 52 bytes", "0 bytes spill stores, 0 bytes"))
+    assert found["first"] == {"registers": 254, "spill": 0, "shared": 256, "stack": 560}
+    budget = {"a.cu": {"first": {"registers": 255, "spill": 0, "shared": 256}, "second": USED["second"]}}
+    assert list(check_cuda.complaints("a.cu", found, budget)) == ["a.cu: first takes stack 560, its budget is 0"]
 
 
 def test_a_kernel_over_without_or_only_in_the_budget_is_a_fault():

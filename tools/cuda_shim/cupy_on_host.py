@@ -80,7 +80,7 @@ class ndarray:
         return lambda *args, **settings: _on_host(name, getattr(np.ndarray, name), (self, *args), settings)
 
     def __getitem__(self, where):
-        if any(getattr(i, "dtype", None) == bool for i in (where if isinstance(where, tuple) else (where,))):
+        if any(str(getattr(i, "dtype", "")) == "bool" for i in (where if isinstance(where, tuple) else (where,))):
             current().refuse("a mask as index")
         return perform("getitem", lambda a, i: ndarray(a._host[_index(i)]), (self, where), {})
 
@@ -218,8 +218,9 @@ def module(devices=1):
     cupy.get_default_memory_pool = lambda: pool
     cupy.cuda = types.SimpleNamespace(
         Device=streams_on_host.Device, Event=streams_on_host.Event, Stream=Stream, MemoryPool=MemoryPool,
-        get_current_stream=current, using_allocator=streams_on_host.using_allocator,
-        runtime=types.SimpleNamespace(getDeviceCount=lambda: devices),
+        get_current_stream=current, using_allocator=streams_on_host.using_allocator, set_allocator=lambda malloc: None,
+        get_elapsed_time=lambda start, end: 1000 * (end.when - start.when),
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: devices, getDevice=lambda: 0),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
     cupyx.empty_pinned = lambda shape, dtype=float: np.empty(shape, dtype)
     cupyx.scipy, scipyx.sparse, sparse.csr_matrix = scipyx, sparse, _Sparse
@@ -280,22 +281,28 @@ class ShimOnDevice(Shim):
         perform(kernel, lambda *a: Shim.run(self, source, kernel, grid, block, list(_host(a)), shared), args, {})
 
 
+def install(kernels="cpu", devices=1):
+    """Let `import cupy` find the stand-in from now on. -> the modules that were put in place"""
+    made = module(devices)
+    if kernels == "cpu":
+        stand_in = _CpuForDevice(f"{kernel_sets.__name__}.gpu")
+        stand_in.NOT_YET, stand_in.__path__ = (), gpu.__path__       # its modules, such as launch, can be imported
+        made[f"{kernel_sets.__name__}.gpu"] = stand_in
+    sys.modules.update(made)
+    return made
+
+
 @contextlib.contextmanager
 def installed(kernels="cpu", devices=1):
     """Let `import cupy` find the stand-in. kernels: "cpu", or "shim" for the CUDA source."""
-    made = module(devices)
-    before = {name: sys.modules.get(name) for name in (*made, f"{kernel_sets.__name__}.gpu")}
-    sys.modules.update(made)
-    if kernels == "cpu":
-        stand_in = _CpuForDevice("gpu")
-        stand_in.NOT_YET = ()
-        sys.modules[f"{kernel_sets.__name__}.gpu"] = stand_in
+    before = dict(sys.modules)
+    made = install(kernels, devices)
     try:
         with gpu.launch.through(ShimOnDevice()) as backend:
             yield backend
     finally:
-        for name, old in before.items():
-            if old is None:
-                del sys.modules[name]
+        for name in made:
+            if name in before:
+                sys.modules[name] = before[name]
             else:
-                sys.modules[name] = old
+                del sys.modules[name]

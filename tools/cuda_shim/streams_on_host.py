@@ -7,14 +7,15 @@ its kin. A graph does again what was recorded, on the same memory, and nothing o
 """
 import contextlib
 import itertools
+import time
 
 import numpy as np
 
 FREE, TOTAL = 10 << 30, 16 << 30        # bytes that the device is said to have
 
 # names of functions and methods by what a recording makes of them
-WAITS = {"get", "set", "item", "tolist", "float", "int", "bool", "index", "complex", "nonzero", "flatnonzero", "argwhere",
-         "unique", "allclose", "array_equal", "format", "synchronize"}
+WAITS = {"get", "set", "item", "tolist", "float", "int", "bool", "index", "complex", "nonzero", "flatnonzero",
+         "argwhere", "unique", "allclose", "array_equal", "format", "synchronize"}
 CUBLAS = {"matmul", "dot", "vdot", "inner", "outer", "tensordot", "einsum", "kron"}
 LIBRARIES = {"cupy.linalg": "cuSOLVER", "cupyx.scipy.sparse": "cuSPARSE", "cupy.random": "cuRAND"}
 
@@ -68,7 +69,8 @@ class Stream:
     def end_capture(self):
         recorded, self.recording = self.recording, None
         if recorded is None or recorded.broken:
-            raise CaptureError("cudaErrorStreamCaptureInvalidated: " + (recorded.broken if recorded else "no recording"))
+            why = recorded.broken if recorded else "no recording"
+            raise CaptureError(f"cudaErrorStreamCaptureInvalidated: {why}")
         return Graph(recorded)
 
     def is_capturing(self):
@@ -89,11 +91,10 @@ def current():
 
 
 class Event:
-    def __init__(self, **_):
-        pass
+    when = None
 
     def record(self, stream=None):
-        pass
+        self.when = time.perf_counter()
 
     def synchronize(self):
         current().refuse("synchronize")

@@ -122,6 +122,34 @@ def test_winograd_finishes_pools_and_spreads(every_set):
     close(host(dx), reference.conv2d_backward_input(full.astype(float), host(w).astype(float), x.shape, *GEOMETRY))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_nan_goes_through_a_fused_pooling(every_set, dtype):
+    x = integers(np.random.default_rng(3), (1, 4, 6, 3), dtype)
+    x[0, 0, 1, 0] = x[0, 2, 2, 1] = x[0, 3, 3, 2] = x[0, 2, 2, 2] = np.nan
+    expected, where = reference.max_pool_forward(reference.relu_forward(x)[0], (2, 2), (2, 2), (0, 0, 0, 0), False)
+    y, bits, cells = decisions.relu_pool(every_set._move(x), True)
+    assert np.isnan(expected).sum() == 3
+    np.testing.assert_array_equal(every_set.host(y), expected)
+    np.testing.assert_array_equal(every_set.host(cells), where)
+    np.testing.assert_array_equal(every_set.host(decisions.positive(bits, y.shape)), expected > 0)
+
+
+def test_a_nan_goes_through_winograds_pooling(every_set):
+    part, x, w, b, _, _, _ = problem(every_set, "float32", 6, 35, (2, 7, 10))
+    x[1, 2, 3, 4] = np.nan
+    y, _, _ = decisions.relu_pool(launched(part, x, w, b), False)
+    u = conv_launch.prepare(w, Algorithm("winograd", 4), np.dtype("float32"))
+    fused = gpu.launch.empty(x, y.shape)
+    conv_winograd.convolve(part, x, u, b, fused, pool=True)
+    assert np.isnan(every_set.host(fused))[np.isnan(every_set.host(y))].all() and np.isnan(every_set.host(y)).any()
+
+
+def launched(part, x, w, b):
+    y = gpu.launch.empty(x, (part.N, *part.result, part.K))
+    conv_launch.contract(part, Algorithm("direct"), x, w, b, y)
+    return y
+
+
 def test_winograd_in_small_batches_has_the_same_bits(every_set):
     part, x, w, b, _, true, _ = problem(every_set, "float32", 6, 35, (2, 7, 10))
     u = conv_launch.prepare(w, Algorithm("winograd", 4), np.dtype("float32"))

@@ -38,7 +38,8 @@ class Library:
         self.workspace = memory, size
         return self._note("workspace", memory, size)
 
-    def cublasSgemmStridedBatched(self, handle, ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, count):
+    def cublasSgemmStridedBatched(self, handle, ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc,
+                                  count):
         assert handle.value == 77 and (ta, tb) == (0, 0) and (alpha._obj.value, beta._obj.value) == (1, 0)
         for i in range(count):
             left, right = columns(a + 4 * i * sa, m, k, lda), columns(b + 4 * i * sb, k, n, ldb)
