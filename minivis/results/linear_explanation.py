@@ -68,7 +68,8 @@ class LinearExplanation(Result):
             chart = line_chart([[row["slope"]] for row in self.growth], at=sides,
                                ends=[f"{side} px" for side in (min(sides), max(sides))])
             found.append(Panel("Change of the lead for one grey level", chart, exact=True,
-                               caption="|g|\N{SUBSCRIPT ONE} by the side of the picture: it adds up over the inputs."))
+                               caption="|g|\N{SUBSCRIPT ONE}, a sum over all inputs, by the side of the picture; "
+                                       "where scores are means over places it need not grow."))
         return found
 
     def picture(self):
