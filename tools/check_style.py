@@ -3,10 +3,12 @@
     python -m tools.check_style DATA_FOLDER [--side 192] [--steps 50]
 
 DATA_FOLDER holds squeezenet1_0.h5, tubingen.jpg and starry_night.jpg; minivgg is the other network. Needs the extra
-`bench`. Limits: in float64 every loss and its gradient within 1e-9 of PyTorch's; in float32 the gradient in tiles
-within 1e-4 of its largest value; and after the steps, begun with the content, a loss (each term divided by its value on
-the style picture) at most 5 % above torch.optim.LBFGS's: ours runs in float32, torch's in float64, PyTorch in float64
-reads both.
+`bench`. Limits:
+    every loss and its gradient, float64, within 1e-9 of PyTorch's
+    the gradient in tiles, float64, within 1e-9 of that of the whole; in float32 99 of 100 of its values within 1e-4 of
+        the largest (a ReLU or pooling within rounding of a tie may decide otherwise and moves what lies below it)
+    the loss after the steps, begun with the content, at most 5 % above torch.optim.LBFGS's. Each term is divided by its
+        value on noise; ours runs in float32, torch's in float64, and PyTorch in float64 reads both.
 """
 import argparse
 import sys
@@ -20,7 +22,6 @@ from minivis import image, losses
 from minivis.lbfgs import LBFGS
 from minivis.loading import embedded, load_network
 from minivis.optimize import Run
-from minivis.preprocessing import resize
 from minivis.techniques.matching import FIRST_CHANGE, Painter, default_layers
 from minivis.tensor import Tensor, gradient
 from tools import torch_reference
@@ -77,7 +78,8 @@ class Theirs:
             loss = self.total(z)
             loss.backward()
             return loss
-        for _ in range(steps):
+        for done in range(steps):       # its first trial as long as ours; with its own it would hardly move
+            optimiser.param_groups[0]["lr"] = 1 if done else FIRST_CHANGE * z.numel()
             optimiser.step(closure)
         return self.read(z.detach().numpy())
 
@@ -102,7 +104,7 @@ def check(report, path, data, side, steps):
                          for name in ("tubingen", "starry_night"))
     double = net.with_precision("float64")
     painter, terms = ours(double, layers, content, painting)
-    start = painter.z(resize(painting, content.shape[:2], "bicubic"))       # no loss is zero there
+    start = painter.noise(content.shape[:2], seed=0)        # no loss is zero there
     theirs = Theirs(path, painter.units, layers, painter.z(content), painter.z(painting))
     z = torch.tensor(start).requires_grad_()
     wanted = theirs.terms(z)
@@ -114,7 +116,21 @@ def check(report, path, data, side, steps):
         slope, = torch.autograd.grad(value, z, retain_graph=True)
         report.compare(f"{net.name} {name}, gradient", gradient(mine, t), slope.numpy(), 1e-9)
     theirs.weigh(start)
+    weighed = [(term.name.split()[0], theirs.shares[term.name], term) for term in terms]
+    in_tiles(report, painter, weighed, [("tv", theirs.shares["tv"], losses.tv)], painter.z(content))
     descend(report, net, layers, content, painting, theirs, steps)
+
+
+def in_tiles(report, painter, terms, tv, z):
+    side, name = max(z.shape[1:3]) // 3, painter.net.name
+    whole, tiled = (painter.loss(z.shape[1:3], terms, tv, side=s) for s in (None, side))
+    a, b = whole(z).gradient, tiled(z).gradient
+    what = f"{name}: gradient in {len(tiled.tiles.tiles)} tiles, {z.dtype}"
+    if z.dtype == np.float64:
+        report.compare(what, b, a, 1e-9)
+    else:
+        error = np.abs(b - a) / np.abs(a).max()
+        report.line(what, float(np.percentile(error, 99)), 1e-4, f"of 99 %; the worst is off by {error.max():.1e}")
 
 
 def descend(report, net, layers, content, painting, theirs, steps):
@@ -122,9 +138,7 @@ def descend(report, net, layers, content, painting, theirs, steps):
     terms = [(term.name.split()[0], theirs.shares[term.name], term) for term in terms]
     start, tv = painter.z(content), [("tv", theirs.shares["tv"], losses.tv)]
     loss = painter.loss(start.shape[1:3], terms, tv)
-    tiled = painter.loss(start.shape[1:3], terms, tv, side=max(start.shape[1:3]) // 3)
-    report.compare(f"{net.name}: gradient in {len(tiled.tiles.tiles)} tiles, float32", tiled(start).gradient,
-                   loss(start).gradient, 1e-4)
+    in_tiles(report, painter, terms, tv, start)
     began = time.process_time()
     run = Run(loss, start, LBFGS(memory=HISTORY, first=FIRST_CHANGE * start.size), steps)
     for _ in run:

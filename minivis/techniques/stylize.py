@@ -31,13 +31,15 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
     takes any style from a picture (Huang, Belongie 2017, arXiv:1703.06868). It takes pictures of any size: where its
     strides do not divide the picture's sides, the picture is continued by its mirror image and the result cut to size.
     A network that normalises over the whole picture draws differently at another size: strokes keep their width.
+    Networks of this kind come with minivis (style_NAME); `minivis train-style` trains others.
 
     pictures (1, H, W, 3)
 
     size        longest side in pixels; none means the picture's own
     strength    1 is the network's picture, 0 the given one, between them a mixture; with a network for arbitrary styles
                 one of features, not of pictures
-    style       which of a network's styles, by name or by number from 1; none means the first
+    style       which of a network's styles, by name or by number from 1, or a style that comes with minivis; none means
+                the first
     styles      pictures whose styles a network for arbitrary styles is to take
     blend       shares of the network's styles, or of `styles`
     style_size  longest side at which `styles` are looked at
@@ -58,8 +60,10 @@ def stylize(net: Network, picture: Picture, *, size: int | None = None, strength
 
 
 def network_for(arguments=None):
-    """The network for a command line that names none: the first style network that comes with minivis, if one does."""
-    return next((name for name in embedded_names() if name.startswith("style_")), DEFAULT)
+    """The network for a command line that names none: of the style networks that come with minivis the one of the style
+    asked for, or the first."""
+    names, style = [name for name in embedded_names() if name.startswith("style_")], getattr(arguments, "style", None)
+    return f"style_{style}" if f"style_{style}" in names else next(iter(names), DEFAULT)
 
 
 stylize.network_for = network_for
@@ -77,8 +81,10 @@ def painter_of(net, style=None, styles=None, blend=None, style_size=512, content
         raise MinivisError(f"network {net.name} has learnt its styles and takes none from pictures (--styles)")
     count = styles_of(net)
     if count == 1:
-        if style is not None or blend is not None:
-            raise MinivisError(f"network {net.name} has one style: leave out --style and --blend")
+        own = net.meta.get("style")
+        if blend is not None or (style is not None and style != own):
+            raise MinivisError(f"network {net.name} has one style{f', {own}' if own else ''}: leave out --style and "
+                               "--blend, or name another --network")
         return net
     if style is not None and blend is not None:
         raise MinivisError("give --style or --blend, not both")

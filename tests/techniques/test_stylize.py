@@ -1,5 +1,6 @@
 """Feed-forward style networks: any picture size, the network's own picture where its strides allow, mixtures."""
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,10 +100,20 @@ def test_a_network_that_others_trained(data_folder):
         assert result.pictures.shape == (1, round(size * 0.75), size, 3) and result.pictures.std() > 20
 
 
+def test_a_network_of_one_style_knows_its_name(net):
+    named = net.with_weights({})
+    named.meta = {**net.meta, "style": "waves"}
+    assert np.array_equal(stylize(named, picture(8, 8), style="waves").pictures, stylize(net, picture(8, 8)).pictures)
+    with pytest.raises(MinivisError, match="small style has one style, waves: leave out"):
+        stylize(named, picture(8, 8), style="mosaic")
+
+
 def test_without_a_network_it_is_the_style_network_that_ships(monkeypatch):
     module = importlib.import_module("minivis.techniques.stylize")
     assert stylize.network_for() in module.embedded_names() or stylize.network_for() == module.DEFAULT
     monkeypatch.setattr(module, "embedded_names", lambda: ["digits", "minivgg", "style_a", "style_b"])
     assert module.network_for() == "style_a"
+    assert module.network_for(SimpleNamespace(style="b")) == "style_b"
+    assert module.network_for(SimpleNamespace(style="c")) == "style_a"
     monkeypatch.setattr(module, "embedded_names", lambda: ["minivgg"])
     assert module.network_for() == "minivgg"
