@@ -49,6 +49,8 @@ def every_kernel(cupy, dtype):
             _, mean, var, mask = gpu.batch_norm_forward(x, channel, channel, 0.1, rectify)
             gpu.batch_norm_backward(dy, x, channel, mean, var, 0.1, mask)
         gpu.gram(x)
+        starts, cells = np.array([0, 2, 2, 5]), np.array([0, 3, 4, 1, 0])
+        gpu.sparse_rows(x.reshape(shape[0], -1, C), starts, cells, np.ones(5))
         for axis in (1, 2):
             gpu.axis_matmul(x, draw(cupy, (6, shape[axis]), dtype), axis)
         for rows in (3, 70):
