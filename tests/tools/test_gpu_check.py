@@ -107,6 +107,14 @@ def test_the_report_is_whole_at_every_moment(tmp_path, run, monkeypatch):
     assert len(seen) > 2 and seen[0]["stages"]["some"]["state"] == "running" and not list(tmp_path.glob("*.part"))
 
 
+def test_without_git_the_commit_is_what_one_is_told(tmp_path, monkeypatch):
+    def no_git(*_, **__):
+        raise FileNotFoundError("git")
+    monkeypatch.setattr(conduct.subprocess, "run", no_git)
+    assert conduct.Report(tmp_path / "r.json").data["commit"] is None
+    assert conduct.Report(tmp_path / "r.json", "abc").data["commit"] == "abc"
+
+
 def test_pytest_s_tests_are_cases(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.parametrize('n', [1, 2])\ndef test_n(n):\n    assert n == 1, 'n is two'\n"
