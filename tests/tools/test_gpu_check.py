@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools import gpu_check
@@ -158,6 +159,28 @@ def test_half_a_line_is_read_when_the_rest_has_come(tmp_path):
     with share.lines.open("a") as file:
         file.write('k": true}\n')
     assert share._new_cases() == [{"case": "a", "ok": True}] and share.done.read_text() == "a\n"
+
+
+def test_the_exercise_launches_every_kernel_there_is():
+    import tomllib
+
+    from minivis.kernels import gpu
+    from tools.cuda_shim import cupy_on_host
+    from tools.gpu_check import exercise
+    launched = {}
+
+    class Nothing(cupy_on_host.ShimOnDevice):
+        """Looks at every launch and computes nothing."""
+
+        def empty(self, shape, dtype, like):
+            return cupy_on_host.ndarray(np.zeros(shape, dtype))
+
+        def run(self, source, kernel, *_):
+            launched.setdefault(source, set()).add(kernel)
+    with cupy_on_host.installed(kernels="shim"), gpu.launch.through(Nothing()):
+        exercise.main()
+    budget = tomllib.loads((ROOT / "kernels" / "gpu" / "budget.toml").read_text())
+    assert {name: set(kernels) for name, kernels in budget.items()} == launched
 
 
 # -------------------------------------------------------------------------------------------------------- what is known

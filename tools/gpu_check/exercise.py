@@ -8,7 +8,7 @@ import numpy as np
 
 from minivis.kernels import gpu
 from minivis.kernels.chain import Step
-from minivis.kernels.gpu import conv_launch, conv_plan
+from minivis.kernels.gpu import conv_launch, conv_plan, decisions
 from minivis.kernels.gpu.choice import Algorithm
 
 SAME = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
@@ -85,6 +85,14 @@ def convolutions(cupy, dtype):
         gpu.conv2d_backward_weight(y, x, w.shape, *how)
     x, w = draw(cupy, (2, 6, 5, 45), dtype), draw(cupy, (3, 3, 45, 3), dtype)          # few
     gpu.conv2d_forward(x, w, draw(cupy, 3, dtype), *SAME)
+    y, bits = decisions.relu(x, True)
+    decisions.pull(y, bits, conv_launch.GUIDED)
+    decisions.positive(bits, x.shape)
+    y, bits, cells = decisions.relu_pool(x, True)
+    decisions.spread(y, cells, x.shape)
+    wide = draw(cupy, (1, 18, 19, 2), dtype)                    # windows of more cells than a byte counts
+    how = (16, 17), (1, 2), (0, 0, 0, 0), False
+    gpu.max_pool_backward(*gpu.max_pool_forward(wide, *how), wide.shape, *how)
 
 
 def chains(cupy):
