@@ -290,6 +290,17 @@ def axis_matmul(x, m, axis):
     return np.ascontiguousarray(np.einsum("jw,nhwc->nhjc", m, x))
 
 
+def sparse_rows(x, starts, cells, weights):
+    """y[n,r,c] = sum over j from starts[r] to starts[r+1] - 1 of weights[j] x[n, cells[j], c]: a matrix in CSR form.
+
+    x (N, P, C); starts (R + 1,), cells (J,), weights (J,): a view of a picture that is shifted, scaled and turned.
+    """
+    y = np.zeros((x.shape[0], len(starts) - 1, x.shape[2]), x.dtype)
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    np.add.at(y, (slice(None), rows), np.asarray(weights, x.dtype)[:, None] * x[:, cells])
+    return y
+
+
 def gram(x):
     """G[n,c,d] = sum over positions of x[n,i,j,c] x[n,i,j,d]. Gatys et al. 2015, arXiv:1505.07376."""
     f = x.reshape(x.shape[0], -1, x.shape[3])

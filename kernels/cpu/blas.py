@@ -101,6 +101,16 @@ def axis_matmul(x, m, axis):
     return reference.axis_matmul(x, m, axis)
 
 
+def sparse_rows(x, starts, cells, weights):
+    """y[n,r,c] = sum over j from starts[r] to starts[r+1] - 1 of weights[j] x[n, cells[j], c]: a matrix in CSR form."""
+    from scipy.sparse import csr_matrix
+    matrix = csr_matrix((np.asarray(weights, x.dtype), cells, starts), shape=(len(starts) - 1, x.shape[1]))
+    y = np.empty((len(x), len(starts) - 1, x.shape[2]), x.dtype)
+    for n, picture in enumerate(x):
+        y[n] = matrix @ picture
+    return y
+
+
 def relu_forward(x):
     """-> max(x, 0), and the mask of x > 0: one bit per number."""
     return np.maximum(x, 0), np.packbits(x > 0, bitorder="little")

@@ -21,6 +21,7 @@ from .pooling import (  # noqa: F401
 )
 from .relu import deconv_relu_backward, guided_relu_backward, relu_backward, relu_forward, unpack_mask  # noqa: F401
 from .resample import axis_matmul  # noqa: F401
+from .sparse import sparse_rows  # noqa: F401
 
 NOT_YET = tuple((Path(__file__).parent / "NOT_YET").read_text(encoding="utf-8").split())
 

@@ -4,7 +4,8 @@ by g++, and a GPU where there is one. Small whole numbers make every sum exact, 
 import numpy as np
 import pytest
 
-from minivis.kernels import reference
+from minivis.kernels import gpu, reference
+from tools.cuda_shim import Shim
 
 FLOATS = ("float32", "float64")
 SHAPES = [
@@ -170,3 +171,30 @@ def test_axis_matmul(every_set, shape, out, axis, dtype):
     m[2] = 0                                                                       # a row of nothing but zeros
     expected = np.einsum("ih,nhwc->niwc" if axis == 1 else "jw,nhwc->nhjc", m, x)
     np.testing.assert_array_equal(every_set.host(every_set.axis_matmul(x, m, axis)), expected)
+
+
+@pytest.mark.parametrize("dtype", ("float16", *FLOATS))
+@pytest.mark.parametrize("N, P, C, rows", [(2, 12, 3, 7), (1, 30, 37, 50), (0, 5, 3, 4), (1, 4, 2, 3)])
+def test_sparse_rows(every_set, N, P, C, rows, dtype):
+    if dtype == "float16" and every_set._set is not gpu:
+        pytest.skip("half precision is the GPU's")
+    random, x = np.random.default_rng(4), integers((N, P, C), dtype)
+    dense = integers((rows, P), "float64", 5) * (random.random((rows, P)) < (0 if P == 4 else 0.3))     # or nothing
+    dense[1] = 0
+    row, cells = np.nonzero(dense)
+    starts, weights = np.searchsorted(row, np.arange(rows + 1)).astype(np.int32), dense[row, cells]
+    kernel = getattr(every_set._set, "sparse_rows")             # noqa: B009  (the matrix stays on the host)
+    y = every_set.host(kernel(every_set._move(x), starts, cells.astype(np.int32), weights))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.einsum("rp,npc->nrc", dense, x.astype(float)))
+
+
+def test_a_sparse_matrix_that_reads_outside_is_refused():
+    x, whole = np.ones((1, 4, 2), np.float32), (np.array([0, 1, 2]), np.array([0, 3]), np.ones(2))
+    with gpu.launch.through(Shim()):
+        for which, other, says in ((0, np.array([0, 1, 3]), "do not belong"), (1, np.array([-1, 3]), "cells -1 to 3"),
+                                   (1, np.array([0, 4]), "cells 0 to 4 must be"), (2, np.ones(3), "3 weights")):
+            wrong = list(whole)
+            wrong[which] = other
+            with pytest.raises(ValueError, match=f"sparse_rows: .*{says}"):
+                gpu.sparse_rows(x, *wrong)

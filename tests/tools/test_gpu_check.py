@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools import gpu_check
@@ -107,6 +108,14 @@ def test_the_report_is_whole_at_every_moment(tmp_path, run, monkeypatch):
     assert len(seen) > 2 and seen[0]["stages"]["some"]["state"] == "running" and not list(tmp_path.glob("*.part"))
 
 
+def test_without_git_the_commit_is_what_one_is_told(tmp_path, monkeypatch):
+    def no_git(*_, **__):
+        raise FileNotFoundError("git")
+    monkeypatch.setattr(conduct.subprocess, "run", no_git)
+    assert conduct.Report(tmp_path / "r.json").data["commit"] is None
+    assert conduct.Report(tmp_path / "r.json", "abc").data["commit"] == "abc"
+
+
 def test_pytest_s_tests_are_cases(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.parametrize('n', [1, 2])\ndef test_n(n):\n    assert n == 1, 'n is two'\n"
@@ -150,6 +159,28 @@ def test_half_a_line_is_read_when_the_rest_has_come(tmp_path):
     with share.lines.open("a") as file:
         file.write('k": true}\n')
     assert share._new_cases() == [{"case": "a", "ok": True}] and share.done.read_text() == "a\n"
+
+
+def test_the_exercise_launches_every_kernel_there_is():
+    import tomllib
+
+    from minivis.kernels import gpu
+    from tools.cuda_shim import cupy_on_host
+    from tools.gpu_check import exercise
+    launched = {}
+
+    class Nothing(cupy_on_host.ShimOnDevice):
+        """Looks at every launch and computes nothing."""
+
+        def empty(self, shape, dtype, like):
+            return cupy_on_host.ndarray(np.zeros(shape, dtype))
+
+        def run(self, source, kernel, *_):
+            launched.setdefault(source, set()).add(kernel)
+    with cupy_on_host.installed(kernels="shim"), gpu.launch.through(Nothing()):
+        exercise.main()
+    budget = tomllib.loads((ROOT / "kernels" / "gpu" / "budget.toml").read_text())
+    assert {name: set(kernels) for name, kernels in budget.items()} == launched
 
 
 # -------------------------------------------------------------------------------------------------------- what is known

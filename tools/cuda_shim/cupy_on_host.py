@@ -208,7 +208,7 @@ def _asarray(value, dtype=None, order=None):
 def module(devices=1):
     """A new stand-in: {name: module}, as sys.modules has them."""
     cupy, fft, linalg = _Module("cupy", np), _Module("cupy.fft", np.fft), _Module("cupy.linalg", np.linalg)
-    cupyx, scipyx, sparse = (types.ModuleType(name) for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.sparse"))
+    cupyx = types.ModuleType("cupyx")
     pool = MemoryPool()
     cupy.ndarray, cupy.fft, cupy.linalg = ndarray, fft, linalg
     cupy.asarray, cupy.array = _asarray, _from_host("array")
@@ -223,21 +223,7 @@ def module(devices=1):
         runtime=types.SimpleNamespace(getDeviceCount=lambda: devices, getDevice=lambda: 0),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
     cupyx.empty_pinned = lambda shape, dtype=float: np.empty(shape, dtype)
-    cupyx.scipy, scipyx.sparse, sparse.csr_matrix = scipyx, sparse, _Sparse
-    return {m.__name__: m for m in (cupy, fft, linalg, cupyx, scipyx, sparse)}
-
-
-class _Sparse:
-    """cupyx.scipy.sparse.csr_matrix, as far as it is used: made from SciPy's, times an array of the device."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    def astype(self, dtype):
-        return _Sparse(self.matrix.astype(dtype))
-
-    def __matmul__(self, array):
-        return _on_host("matmul", lambda a: self.matrix @ a, (array,), {}, "cupyx.scipy.sparse")
+    return {m.__name__: m for m in (cupy, fft, linalg, cupyx)}
 
 
 class _CpuForDevice(types.ModuleType):
@@ -247,8 +233,9 @@ class _CpuForDevice(types.ModuleType):
         kernel = getattr(cpu, name)
         if name.startswith("__") or not callable(kernel):
             return kernel
+        deep = (lambda a: a if isinstance(a, np.ndarray) else _deep(a)) if name == "sparse_rows" else _deep
         return lambda *args, **settings: perform(
-            name, lambda *a, **s: _wrapped(kernel(*map(_deep, a), **_host(s))), args, settings)
+            name, lambda *a, **s: _wrapped(kernel(*map(deep, a), **_host(s))), args, settings)
 
 
 def _deep(value):

@@ -17,7 +17,7 @@ FREE, TOTAL = 10 << 30, 16 << 30        # bytes that the device is said to have
 WAITS = {"get", "set", "item", "tolist", "float", "int", "bool", "index", "complex", "nonzero", "flatnonzero",
          "argwhere", "unique", "allclose", "array_equal", "format", "synchronize"}
 CUBLAS = {"matmul", "dot", "vdot", "inner", "outer", "tensordot", "einsum", "kron"}
-LIBRARIES = {"cupy.linalg": "cuSOLVER", "cupyx.scipy.sparse": "cuSPARSE", "cupy.random": "cuRAND"}
+LIBRARIES = {"cupy.linalg": "cuSOLVER", "cupy.random": "cuRAND"}
 
 _waiting = []           # copies from the host that have not begun: functions
 _numbers = itertools.count(1)

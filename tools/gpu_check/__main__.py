@@ -50,7 +50,7 @@ def check(options):
         passed = {name: [case["case"] for case in entry["cases"] if case["ok"]]
                   for name, entry in before["stages"].items()}
     now = datetime.datetime.now(datetime.UTC)
-    report = Report(Path(options.out) / f"{now:%Y-%m-%d-%H%M}-gpu.json")
+    report = Report(Path(options.out) / f"{now:%Y-%m-%d-%H%M}-gpu.json", options.commit)
     data = conduct([every[name] for name in names], report, options.seconds, passed, options.small)
     print(f"{data['device'].get('name', 'no device was described')}: {report.path}")
     fine = all(entry["state"] == "finished" and all(case["ok"] for case in entry["cases"])
@@ -75,6 +75,7 @@ def _parser():
     parser.add_argument("--stages", metavar="NAME,...", help="these alone, in this order")
     parser.add_argument("--after", metavar="REPORT.json", help="leave out what passed there")
     parser.add_argument("--out", metavar="FOLDER", default=RESULTS, help="where the report goes (benchmarks/results)")
+    parser.add_argument("--commit", metavar="HASH", help="which commit this is, where git cannot tell")
     parser.add_argument("--small", action="store_true", help="small sizes: a rehearsal, not a measurement")
     for name, text in (("list", "the stages"), ("plan", "how to prepare a run without network"),
                        ("missing", "requirements that this environment lacks"),

@@ -45,7 +45,7 @@ where they are there. Nothing is fetched: the networks have random weights or li
        export PYTHONPATH=/tmp/site
 4. There: the run. It ends by itself after so many seconds, the start of Python not counted; the report lies in the
    folder from the first stage on and is complete after every stage.
-       python -m tools.gpu_check --seconds 330 --out RESULTS
+       python -m tools.gpu_check --seconds 330 --out RESULTS --commit HASH
    The stages by worth: first, compile, kernels, networks, graphs, times, torch, techniques, sanitizer, rest. Half the
    time goes first: if "first" or "compile" fails everywhere, stop, repair, and begin again.
 5. There, after a repair, in what is left of the time: only what failed or was not reached.

@@ -20,12 +20,11 @@ _TAIL = 3000                    # characters of what a process printed, where it
 class Report:
     """The file. `data` may be changed at will; `keep()` writes it, whole or not at all."""
 
-    def __init__(self, path):
+    def __init__(self, path, commit=None):
         self.path, self.kept = Path(path), 0.0
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
         self.data = {"form": FORM, "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                      "device": {}, "machine": platform.platform(), "python": platform.python_version(),
-                     "commit": commit.stdout.strip() or None, "stages": {}, "kernels": {}}
+                     "commit": commit or _commit(), "stages": {}, "kernels": {}}
 
     def keep(self, at_once=True):
         if at_once or time.monotonic() - self.kept > _KEEP:
@@ -34,6 +33,15 @@ class Report:
             temporary.write_text(json.dumps(self.data, indent=1) + "\n", encoding="utf-8")
             temporary.replace(self.path)
             self.kept = time.monotonic()
+
+
+def _commit():
+    """What git says; None where there is no git, or the code came without its history."""
+    try:
+        said = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return said.stdout.strip() or None
 
 
 def conduct(stages, report, seconds, passed=None, small=False, say=print):

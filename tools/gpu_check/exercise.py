@@ -8,7 +8,7 @@ import numpy as np
 
 from minivis.kernels import gpu
 from minivis.kernels.chain import Step
-from minivis.kernels.gpu import conv_launch, conv_plan
+from minivis.kernels.gpu import conv_launch, conv_plan, decisions
 from minivis.kernels.gpu.choice import Algorithm
 
 SAME = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
@@ -49,6 +49,8 @@ def every_kernel(cupy, dtype):
             _, mean, var, mask = gpu.batch_norm_forward(x, channel, channel, 0.1, rectify)
             gpu.batch_norm_backward(dy, x, channel, mean, var, 0.1, mask)
         gpu.gram(x)
+        starts, cells = np.array([0, 2, 2, 5]), np.array([0, 3, 4, 1, 0])
+        gpu.sparse_rows(x.reshape(shape[0], -1, C), starts, cells, np.ones(5))
         for axis in (1, 2):
             gpu.axis_matmul(x, draw(cupy, (6, shape[axis]), dtype), axis)
         for rows in (3, 70):
@@ -83,6 +85,14 @@ def convolutions(cupy, dtype):
         gpu.conv2d_backward_weight(y, x, w.shape, *how)
     x, w = draw(cupy, (2, 6, 5, 45), dtype), draw(cupy, (3, 3, 45, 3), dtype)          # few
     gpu.conv2d_forward(x, w, draw(cupy, 3, dtype), *SAME)
+    y, bits = decisions.relu(x, True)
+    decisions.pull(y, bits, conv_launch.GUIDED)
+    decisions.positive(bits, x.shape)
+    y, bits, cells = decisions.relu_pool(x, True)
+    decisions.spread(y, cells, x.shape)
+    wide = draw(cupy, (1, 18, 19, 2), dtype)                    # windows of more cells than a byte counts
+    how = (16, 17), (1, 2), (0, 0, 0, 0), False
+    gpu.max_pool_backward(*gpu.max_pool_forward(wide, *how), wide.shape, *how)
 
 
 def chains(cupy):

@@ -23,8 +23,8 @@ def device():
     cupy = importlib.import_module("cupy")
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     found = {"name": properties["name"].decode(), "capability": cupy.cuda.Device(0).compute_capability,
-             "memory": int(properties["totalGlobalMem"]), "multiprocessors": int(properties["multiProcessorCount"]),
-             "shared": int(properties["sharedMemPerBlockOptin"]), "count": cupy.cuda.runtime.getDeviceCount(),
+             "memory": int(properties["totalGlobalMem"]), "multiprocessors": properties.get("multiProcessorCount"),
+             "shared": properties.get("sharedMemPerBlockOptin"), "count": cupy.cuda.runtime.getDeviceCount(),
              "driver": cupy.cuda.runtime.driverGetVersion(), "runtime": cupy.cuda.runtime.runtimeGetVersion(),
              "nvrtc": list(cupy.cuda.nvrtc.getVersion()), "cupy": cupy.__version__}
     return {"device": found, "seconds to import and ask": round(time.perf_counter() - begin, 2)}

@@ -34,7 +34,7 @@ def stages():
     shares = max(1, min(4, (os.cpu_count() or 1) // 2))
     plain = {"MINIVIS_INTRINSICS": "0"}
     return [
-        Stage("first", "CuPy, the driver, the card, the compilers; one kernel", 60, 45, _worker("first"), 1, plain),
+        Stage("first", "CuPy, the driver, the card, the compilers; one kernel", 80, 60, _worker("first"), 1, plain),
         Stage("compile", "every .cu file compiled and loaded, every kernel found", 90, 60, _worker("compiled"), shares,
               plain),
         Stage("kernels", "every kernel against its definition", 150, 60, _pytest(*KERNEL_TESTS, _CONV_TESTS), shares,
