@@ -77,17 +77,17 @@ class Incremental:
         boxes      (N, 4) integers: top, left, bottom, right, inside the picture; may be empty
         contents   N arrays (bottom - top, right - left, C): what stands there
         """
-        return self._above(self._below(boxes, contents))
+        return self._above(self._whole(self.joint, *self._below(boxes, contents)))
 
     def _below(self, boxes, contents):
-        """As run, the values of the layer `joint`."""
+        """(Boxes or None, new values) of the layer `joint`."""
         boxes = np.asarray(boxes).reshape(-1, 4)
         first = self.names[0]
         where = {first: Boxes(boxes[:, :2], np.maximum(0, boxes[:, 2:] - boxes[:, :2]))}
         # of each layer: the new values of each picture's dirty box
         cells = {first: [np.ascontiguousarray(cells, self.clean.dtype) for cells in contents]}
         self._walk(where, cells, self.names[:self.names.index(self.joint) + 1])
-        return self._whole(self.joint, where.get(self.joint), cells[self.joint])
+        return where.get(self.joint), cells[self.joint]
 
     def _above(self, values):
         """Values of `layer` from those of `joint`."""
@@ -104,8 +104,9 @@ class Incremental:
             for old in [n for n in cells if self.last[n] <= done and n not in (self.layer, names[-1])]:
                 del cells[old]
 
-    def bytes_each(self, height, width):
-        """An upper bound of the memory that one picture takes whose changed box has this size."""
+    def bytes_each(self, height, width, whole=True):
+        """An upper bound of the memory that one picture takes whose changed box has this size; `whole`: the values of
+        `joint` are laid into a whole layer."""
         middle = [(self.shapes[self.names[0]][a] - side) // 2 for a, side in enumerate((height, width))]
         where = {self.names[0]: Boxes(np.array([middle]), np.array([[height, width]]))}
         size, most, held = self.clean.dtype.itemsize, 0, {self.names[0]: height * width * self.shapes[self.names[0]][2]}
@@ -116,23 +117,37 @@ class Incremental:
                                      else (*where[name].size[0] + 1, self.shapes[name][2])))
             most = max(most, sum(held.values()) + 2 * read + held[name])     # kernels may copy what they read once
             held = {n: count for n, count in held.items() if self.last[n] > i}
+            if whole and name == self.joint:
+                most = max(most, sum(held.values()) + int(np.prod(self.shapes[name])))
         return most * size
 
-    def run_all(self, boxes, content, memory=None, monitor=None, may_stop=False):
+    def run_all(self, boxes, content, memory=None, monitor=None, may_stop=False, weights=None):
         """As run, for any number of boxes: as many at once as the budget allows; content(i) is made when needed.
 
         may_stop   when the monitor says Stop, give the values so far instead of passing it on
+        weights    an array like `clean`: give sum(weights * values) of every picture, (N,) float64, without ever
+                   holding all those values
         """
         boxes = np.asarray(boxes).reshape(-1, 4)
         monitor = monitor or SilentMonitor()
         budget = default_budget() if memory is None else parse_bytes(memory)
-        each = max(self.bytes_each(*(boxes[:, 2:] - boxes[:, :2]).max(axis=0)), budget / MOST_AT_ONCE)
+        whole = weights is None or self.joint != self.layer
+        each = max(self.bytes_each(*(boxes[:, 2:] - boxes[:, :2]).max(axis=0), whole), budget / MOST_AT_ONCE)
         found, waiting = [], []         # dense layers take as long for few rows as for many: rows wait for more
+
+        def finish(rows):
+            values = self._above(rows)
+            found.append(values if weights is None else _weighed(values, weights))
+
         for part in split(len(boxes), each, budget):
-            waiting.append(self._below(boxes[part], [content(i) for i in range(part.start, part.stop)]))
+            where, cells = self._below(boxes[part], [content(i) for i in range(part.start, part.stop)])
+            if whole or where is None:
+                waiting.append(self._whole(self.joint, where, cells))
+            else:
+                found.append(self._weighed_boxes(where, cells, weights))
             if sum(map(len, waiting)) >= DENSE_ROWS:
                 rows = self.xp.concatenate(waiting)
-                found.append(self._above(rows[:DENSE_ROWS]))
+                finish(rows[:DENSE_ROWS])
                 waiting = [rows[DENSE_ROWS:]]
             try:
                 monitor.step(part.stop, len(boxes))
@@ -140,8 +155,9 @@ class Incremental:
                 if not may_stop:
                     raise
                 break
-        rows = self.xp.concatenate(waiting)
-        return self.xp.concatenate([*found, self._above(rows)] if len(rows) else found)
+        if any(map(len, waiting)):
+            finish(self.xp.concatenate(waiting))
+        return self.xp.concatenate(found)
 
     # -------------------------------------------------------------------------------------------------- one layer
 
@@ -277,6 +293,18 @@ class Incremental:
                 _paste(picture, cells, top, left)
         return values
 
+    def _weighed_boxes(self, where, new, weights):
+        """(N,) float64: sum(weights * values) of `layer`: the clean sum, and what each picture's box changes in it."""
+        clean, weights = (array[0].astype(np.float64) for array in (self.clean, weights))
+        total, rows = (clean * weights).sum(), []
+        for cells, (top, left) in zip(new, where.start.tolist()):
+            if cells is None:
+                rows.append(total)
+                continue
+            here = np.s_[top:top + cells.shape[0], left:left + cells.shape[1]]
+            rows.append(total + ((cells - clean[here]) * weights[here]).sum())
+        return self.xp.asarray(rows, np.float64)
+
     def _average(self, source, where, new):
         """(N, C): the clean average, and what each picture's box changes in the sum, added up in float64."""
         clean = self.values[source][0].astype(np.float64)
@@ -311,6 +339,11 @@ class Incremental:
         if self.table[name].kind in _WINDOWS:
             size = [(s - 1) * stride + extent for s, (extent, stride, _, _) in zip(size, self._geometry(name))]
         return int(np.prod(size)) * self.shapes[source][2]
+
+
+def _weighed(values, weights):
+    """(N,) float64: the sum of weights (1, ...) times values (N, ...) of every picture."""
+    return (values.astype(np.float64) * weights).reshape(len(values), -1).sum(axis=1)
 
 
 def _product(x, w):

@@ -49,6 +49,12 @@ class UnitField:
         """The pixels (1, h, w, C) of the box, as a contiguous array."""
         return xp(x).ascontiguousarray(x[:, self.box.top:self.box.bottom, self.box.left:self.box.right])
 
+    def framed(self, part, x):
+        """An array like x that is `part` in the box and 0 outside."""
+        whole = xp(x).zeros_like(x)
+        whole[:, self.box.top:self.box.bottom, self.box.left:self.box.right] = part
+        return whole
+
     def of(self, pixels, keep=False):
         """Tensor (N, 1, 1, K): the layer at the unit's place, from a Tensor (N, h, w, C) of the box's pixels."""
         if self.box is None:

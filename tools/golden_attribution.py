@@ -7,13 +7,14 @@ Needs the extras `bench` and `peers` (torchvision, ttach and OpenCV, which zenni
 use here, are stood in for). What each array is from stands in `about["tools"]`. Where a tool rounds to float32 on the
 way (pytorch-grad-cam's Score-, Ablation- and Eigen-CAM) its published formula is computed with PyTorch instead; so is
 DeepLIFT beyond a max pooling, where Captum 0.9 with PyTorch 2.13 misses completeness (its own convergence delta on the
-network "vgg" is -3.2 for a score difference of that order), and integrated gradients, whose places and weights Captum
-rounds to float32.
+network "vgg" is -3.2 for a score difference of that order). Captum's casts to float32 are made casts to float64. Where
+a tool draws random numbers it is given those of minivis.
 """
 import json
 import sys
 from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Net(nn.Module):
                 continue
             ins = [values[n] for n in ins]
             if row["kind"] == "concat":
-                values[name] = torch.cat(ins, 1)
+                values[name] = self.made[name](*ins)
             elif row["kind"] == "flatten":
                 values[name] = ins[0].flatten(1)
             elif row["kind"] == "global_avg_pool":
@@ -54,6 +55,11 @@ class Net(nn.Module):
             if name == self.end:
                 break
         return values[self.end]
+
+
+class Concat(nn.Module):
+    def forward(self, *ins):
+        return torch.cat(ins, 1)
 
 
 def _module(row, weights):
@@ -68,7 +74,7 @@ def _module(row, weights):
     elif kind == "batch_norm":
         return _batch_norm(row, weights)
     else:
-        return {"relu": nn.ReLU, "global_avg_pool": lambda: nn.AdaptiveAvgPool2d(1),
+        return {"relu": nn.ReLU, "concat": Concat, "global_avg_pool": lambda: nn.AdaptiveAvgPool2d(1),
                 "max_pool": lambda: nn.MaxPool2d(row["kernel"], row.get("stride"), row.get("pad", 0),
                                                  ceil_mode=row.get("ceil", False))}.get(kind, lambda: None)()
     made.weight = nn.Parameter(w.contiguous())
@@ -84,17 +90,39 @@ def _batch_norm(row, weights):
     return made
 
 
-def captum_maps(net, x, base, index):
+def captum_maps(net, x, base, index, others, layer):
     """Captum's maps of a class, (N, C, H, W) -> {name: (H, W, C)}."""
-    from captum.attr import InputXGradient, IntegratedGradients
+    from captum.attr import GuidedGradCam, InputXGradient, IntegratedGradients
     found = {"input_x_gradient": InputXGradient(net).attribute(x, target=index)}
     for method, name in (("gausslegendre", "gausslegendre"), ("riemann_left", "left"), ("riemann_right", "right"),
                          ("riemann_middle", "midpoint"), ("riemann_trapezoid", "trapezoid")):
-        found[f"integrated_gradients_{name}"] = IntegratedGradients(net).attribute(
-            x, base, target=index, n_steps=STEPS, method=method)
+        with torch_reference.in_float64():
+            found[f"integrated_gradients_{name}"] = IntegratedGradients(net).attribute(
+                x, base, target=index, n_steps=STEPS, method=method)
+    found["guided_gradcam_half_pixel"] = GuidedGradCam(net, net.made[layer]).attribute(
+        x, target=index, interpolate_mode="bilinear")
+    found["expected_gradients"] = expected_gradients(net, x, others, index)
     # its trapezoid's weights sum to (n - 1) / n: brought to 1
     found["integrated_gradients_trapezoid"] = found["integrated_gradients_trapezoid"] * (STEPS / (STEPS - 1))
     return found
+
+
+def expected_gradients(net, x, others, index):
+    """Captum's GradientShap with the draws of minivis in the place of its own."""
+    from captum.attr import GradientShap
+
+    from minivis.techniques.expected_gradients import draws
+    which, place = zip(*draws(0, DRAWS, len(others)), strict=True)
+    with mock.patch("numpy.random.choice", lambda *_, **__: np.array(which)), \
+            mock.patch("numpy.random.uniform", lambda *_: np.array(place)):
+        return GradientShap(net).attribute(x, others, target=index, n_samples=DRAWS, stdevs=0.0)
+
+
+def captum_saliency(net, x, index):
+    """{name: (H, W)}: Captum's |gradient|, its colours reduced."""
+    from captum.attr import Saliency
+    g = torch_reference.channels_last(Saliency(net).attribute(x, target=index))[0]
+    return {"saliency_max": g.max(2), "saliency_mean": g.mean(2), "saliency_l2": np.sqrt((g ** 2).sum(2))}
 
 
 class Flat(nn.Module):
@@ -118,7 +146,7 @@ def captum_unit(net, x, base):
     return values, [int(i) for i in np.unravel_index(best, y.shape)]
 
 
-STEPS, SAMPLES, NOISE = 7, 5, 0.15
+STEPS, SAMPLES, NOISE, DRAWS, OTHERS, CHANNEL = 7, 5, 0.15, 6, 3, 2
 
 
 def zennit_maps(make, x, index, low, high):
@@ -158,17 +186,27 @@ def zennit_maps(make, x, index, low, high):
     }
 
 
-def excitation_map(net, a, index):
-    """zennit's z+ without biases from one at the class down to the layer with activations a, summed over channels."""
+def excitation_map(net, a, index, against=None):
+    """zennit's z+ without biases from one at the class down to the layer with activations a.
+
+    against    the top layer with weights: there the negative weights draw (the dual unit's)"""
     from zennit import rules
     from zennit.attribution import Gradient
     from zennit.canonizers import SequentialMergeBatchNorm
-    from zennit.composites import LayerMapComposite
+    from zennit.composites import LayerMapComposite, MixedComposite, NameMapComposite
+    from zennit.core import BasicHook, Stabilizer
     from zennit.types import Activation, AvgPool, Convolution, Linear
     z_plus = rules.ZPlus(stabilizer=1e-300, zero_params=["bias"])
-    composite = LayerMapComposite([(Activation, rules.Pass()), (AvgPool, rules.Norm()), (Convolution, z_plus),
-                                   (Linear, z_plus)], [SequentialMergeBatchNorm()])
-    with Gradient(net, composite) as attributor:
+
+    def negative(param, name):
+        return (-param).clamp(min=0) if name == "weight" else param * 0
+    inhibit = BasicHook([lambda x: x.clamp(min=0)], [negative], [lambda y: y],
+                        (lambda out_grad, outputs: [out_grad / Stabilizer.ensure(1e-300)(outputs[0])]),
+                        (lambda inputs, gradients: inputs[0] * gradients[0]))
+    rest = LayerMapComposite([(Activation, rules.Pass()), (AvgPool, rules.Norm()), (Convolution, z_plus),
+                              (Linear, z_plus)], [SequentialMergeBatchNorm()])
+    named = [NameMapComposite([([f"made.{against}"], inhibit)])] if against else []
+    with Gradient(net, MixedComposite([*named, rest])) as attributor:
         return attributor(a, nn.functional.one_hot(torch.tensor([index]), net(a).shape[1]).double())[1]
 
 
@@ -212,7 +250,24 @@ def formula_maps(layers, weights, logits, layer, x, index, clean):
     rows = rows - rows.mean(0)
     found["eigencam"] = (rows @ torch.linalg.svd(rows, full_matrices=False)[2][0]).reshape(a.shape[2:]).numpy()
     found["full_gradient"] = full_gradient(layers, weights, logits, x, index)
-    return found
+    found["activations"] = a[0].permute(1, 2, 0).numpy()
+    found["slide"] = a[0, int(a[0].amax((1, 2)).argmax())].numpy()
+    found["filter_response"] = values[layers[1]["name"]][0, CHANNEL].detach().numpy()
+    class_map = class_activation(layers, weights, values, logits, index)
+    return found if class_map is None else found | {"cam": class_map}
+
+
+def class_activation(layers, weights, values, logits, index):
+    """The map whose mean over places is the logit (without its bias), or None if the scores are no average."""
+    rows = {row["name"]: row for row in layers}
+    names = list(rows)
+    below = names[names.index(logits) - 1]
+    if rows[logits]["kind"] == "global_avg_pool":
+        return values[below][0, index].detach().numpy()
+    if rows[below]["kind"] != "global_avg_pool":
+        return None
+    averaged = values[names[names.index(below) - 1]][0].detach().numpy()
+    return np.tensordot(weights[f"{logits}/weight"][:, index], averaged, 1)
 
 
 class Rescale(torch.autograd.Function):
@@ -264,15 +319,6 @@ def deeplift(net, x, base, index):
     return values
 
 
-def integrated(layers, weights, logits, x, base, index):
-    """Integrated gradients by Gauss-Legendre quadrature, all in float64."""
-    places, shares = np.polynomial.legendre.leggauss(STEPS)
-    there, start = (torch_reference.channels_last(t)[0] for t in (x, base))
-    return (there - start) * sum(
-        share / 2 * torch_reference.gradient(layers, weights, (start + (there - start) * (place + 1) / 2)[None],
-                                             lambda v: v[logits][0, index])[0] for place, share in zip(places, shares))
-
-
 def full_gradient(layers, weights, logits, x, index):
     """The authors' code: |x g| and |b g| of convolutions and norms, each layer's scaled to 0..1, corners aligned."""
     x = x.clone().requires_grad_()
@@ -303,6 +349,11 @@ LAYERS = {"fire": ("fire", "pool1", "conv1_relu"), "vgg": ("conv2_1_relu", "pool
           "normed": ("norm2_relu", "pool1", "norm1_relu")}
 
 
+def noise_picture(picture):
+    """What minivis fills a picture with for "noise": a baseline on which no pooling has equal cells to choose from."""
+    return np.random.default_rng([0, 0]).integers(0, 256, picture.shape, dtype=np.uint8)
+
+
 def compute(name):
     about, arrays = golden.load(name)
     prepare = Preprocessing.from_json(about["preprocessing"])
@@ -311,31 +362,38 @@ def compute(name):
     picture = arrays["picture"]
     array = prepare.apply(picture, np.float64)
     x = torch_reference.as_torch(array)
-    base = torch_reference.as_torch(prepare.apply(np.zeros_like(picture), np.float64))
+    base = torch_reference.as_torch(prepare.apply(noise_picture(picture), np.float64))
     low, high = (torch.as_tensor(v)[None, :, None, None] for v in prepare.limits())
     layer, bottom, low_layer = LAYERS[name]
+    draw = np.random.RandomState(about["seed"] + 2000)
+    baselines = draw.randint(0, 256, (OTHERS, *picture.shape)).astype(np.uint8)
+    others = torch.cat([torch_reference.as_torch(prepare.apply(other, np.float64)) for other in baselines])
+    top = [row["name"] for row in layers if row["kind"] in ("conv", "linear")][-1]
 
     def make():
         return Net(layers, weights, logits)
-    found = {"captum": captum_maps(make(), x, base, index),
+    found = {"captum": captum_maps(make(), x, base, index, others, layer),
              "zennit": zennit_maps(make, x, index, low, high)}
     found["captum"]["deeplift_unit"], (k, i, j) = captum_unit(Net(layers, weights, low_layer), x, base)
     values = torch_reference.run(layers, weights, x)
     a = values[bottom].detach()
     found["zennit"]["excitation_backprop"] = excitation_map(Net(layers, weights, logits, bottom), a, index)
+    against = excitation_map(Net(layers, weights, logits, bottom), a, index, top)
+    found["zennit"]["excitation_against"] = against / against.sum()
     maps = {key: torch_reference.channels_last(value)[0] for group in found.values() for key, value in group.items()}
     values = torch_reference.run(layers, weights, x.clone().requires_grad_())
     g = torch.autograd.grad(values[logits][0, index], values[layer])[0].numpy()
     cams = cam_maps(values[layer].detach().numpy(), g)
     formulas = formula_maps(layers, weights, logits, layer, x, index, array[0])
     formulas["deeplift"] = torch_reference.channels_last(deeplift(make(), x, base, index))[0]
-    formulas["integrated_gradients"] = integrated(layers, weights, logits, x, base, index)
-    tools = {**{key: group for group, some in found.items() for key in some}, **dict.fromkeys(cams, "grad-cam"),
-             **dict.fromkeys(formulas, "formula in torch")}
+    saliencies = captum_saliency(make(), x, index)
+    tools = {**{key: group for group, some in found.items() for key in some}, **dict.fromkeys(saliencies, "captum"),
+             **dict.fromkeys(cams, "grad-cam"), **dict.fromkeys(formulas, "formula in torch")}
     versions = {tool: metadata.version(tool) for tool in ("captum", "zennit", "grad-cam", "torch", "numpy")}
     return {"of": name, "layer": layer, "bottom": bottom, "deeplift_unit": f"{low_layer}:{k}@{i},{j}",
-            "steps": STEPS, "samples": SAMPLES, "noise": NOISE,
-            "tools": tools, "made_by": versions}, {**maps, **cams, **formulas}
+            "class": index, "steps": STEPS, "samples": SAMPLES, "noise": NOISE, "draws": DRAWS, "channel": CHANNEL,
+            "first": layers[1]["name"], "baseline": "noise", "tools": tools, "made_by": versions}, {
+                **maps, **saliencies, **cams, **formulas, "baselines": baselines}
 
 
 def main():

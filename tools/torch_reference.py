@@ -3,6 +3,9 @@
 Written from the table alone, with none of our ops: padding "same", pooling and flattening orders are worked out here
 again. Pictures are (N, H, W, C) outside and (N, C, H, W) inside.
 """
+import contextlib
+from unittest import mock
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -123,3 +126,16 @@ def _conv_transpose(row, x, part):
         cut = max(0, k - s) // 2
         full = full.narrow(2 + axis, cut, x.shape[2 + axis] * s)
     return full
+
+
+@contextlib.contextmanager
+def in_float64():
+    """Within, what a library calls float, or leaves to PyTorch's default, is double."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with mock.patch.object(torch.Tensor, "float", torch.Tensor.double), \
+                mock.patch.object(torch, "FloatTensor", torch.DoubleTensor):
+            yield
+    finally:
+        torch.set_default_dtype(usual)

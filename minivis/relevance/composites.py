@@ -28,11 +28,14 @@ PRESETS = {     # name: (rule of dense layers, of convolutions, of the layer tha
 }
 
 
-def composite(net, start, preset, layers=""):
+def composite(net, start, preset, layers="", stabilizer=lrp.STABILIZER):
     """{layer: rule} for every layer from the picture to `start`, and {layer: the rule's text} of those with weights.
 
-    layers    "GLOB=RULE,GLOB=RULE": rules of single layers, before those of the preset; the last match wins
+    layers       "GLOB=RULE,GLOB=RULE": rules of single layers, before those of the preset; the last match wins
+    stabilizer   what keeps denominators from being 0 in rules other than epsilon
     """
+    if not stabilizer >= 0:
+        raise MinivisError(f"stabilizer {stabilizer} must be at least 0")
     dense, conv, first = PRESETS[preset]
     named = read_layers(layers)
     rules, texts = {}, {}
@@ -44,9 +47,9 @@ def composite(net, start, preset, layers=""):
                 text = first
             for glob, own in named:
                 text = own if fnmatch.fnmatchcase(name, glob) else text
-            texts[name], rules[name] = text, make_rule(net, text)
+            texts[name], rules[name] = text, make_rule(net, text, stabilizer)
         elif kind in lrp.FIXED:
-            rules[name] = lrp.FIXED[kind]
+            rules[name] = lrp.fixed(kind, stabilizer)
         elif kind not in lrp.PLAIN:
             raise MinivisError(f"layer {name}: there is no way to share relevance out through a {kind} layer; "
                                "start at a unit below it")
@@ -68,7 +71,7 @@ def read_layers(text):
     return pairs
 
 
-def make_rule(net, text):
+def make_rule(net, text, stabilizer=lrp.STABILIZER):
     """The rule that a text such as "alpha_beta:2:1" stands for; z_box takes its box from the network's colours."""
     name, *numbers = text.split(":")
     if name not in RULES:
@@ -82,8 +85,8 @@ def make_rule(net, text):
         raise MinivisError(f"rule {text!r}: {name} takes at most {count} number(s)")
     if name == "z_box":
         black, white = net.preprocessing.limits()
-        return lrp.z_box(black, white)
+        return lrp.z_box(black, white, stabilizer)
     try:
-        return maker(*numbers)
+        return maker(*numbers) if name == "epsilon" else maker(*numbers, epsilon=stabilizer)
     except ValueError as error:
         raise MinivisError(str(error)) from None

@@ -8,6 +8,8 @@ Every rule below is one of linear layers (conv, linear) and made of `share`: con
 the output's sum z = sum_m x_m w_m (+ b), R_i = sum_m x_m,i * sum_j w_m,ij R_j / stable(z_j). The bias of a layer takes
 its share, too, where a rule keeps it in z: that relevance never reaches the pixels.
 """
+import functools
+
 import numpy as np
 
 from .. import kernels
@@ -16,8 +18,10 @@ STABILIZER = 1e-6       # what keeps a denominator from being 0 in rules other t
 
 
 def stable(z, epsilon=STABILIZER):
-    """z + epsilon sign(z), with sign(0) = 1."""
+    """z + epsilon sign(z), with sign(0) = 1; with epsilon 0 only zeros are replaced, by 1e-7."""
     xp = kernels.xp(z)
+    if epsilon == 0:
+        return xp.where(z == 0, z.dtype.type(1e-7), z)
     return z + xp.where(z >= 0, z.dtype.type(epsilon), z.dtype.type(-epsilon))
 
 
@@ -130,19 +134,19 @@ def _parts(values):
 # ---------------------------------------------------------------------------------------------- layers without weights
 
 
-def average(op, R):
+def average(op, R, epsilon=STABILIZER):
     """Average pooling: each cell of a window contributed its value, R_i = x_i sum_j R_j / stable(sum of window j)."""
     if op.kind == "global_avg_pool":
         y = op.x.mean(axis=(1, 2))
     else:
         y = kernels.of(op.x).avg_pool_forward(op.x, **op.geometry, count_pad=op.count_pad)
-    return op.x * op.backward(R / stable(y))
+    return op.x * op.backward(R / stable(y, epsilon))
 
 
-def add(op, R):
+def add(op, R, epsilon=STABILIZER):
     """A sum of two branches: each gets its share of the sum."""
     a, b = op.x
-    s = R / stable(a + b)
+    s = R / stable(a + b, epsilon)
     return a * s, b * s
 
 
@@ -155,6 +159,12 @@ def passed(op, R):
 def passed_relu(R, positive):
     """ReLU hands relevance on as it is: `passed`, as rules for ReLUs are written."""
     return R
+
+
+def fixed(kind, epsilon=STABILIZER):
+    """The rule of a kind of layer without weights."""
+    rule = FIXED[kind]
+    return functools.partial(rule, epsilon=epsilon) if rule in (average, add) else rule
 
 
 LINEAR = ("conv", "linear")

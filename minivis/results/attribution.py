@@ -9,7 +9,7 @@ from ..figures import mark_boxes
 from ..provenance import jsonable
 from .base import Panel, Result, describe_target, number, picture_panel, seen_line
 
-RISE, DROP = (33, 102, 172), (178, 24, 43)      # the ends of the signed colour map
+BELOW, ABOVE = (33, 102, 172), (178, 24, 43)    # the ends of the signed colour map
 
 
 @dataclass(eq=False)
@@ -114,7 +114,9 @@ class Occlusion(Attribution):
     values (H, W): clean score minus hidden score, spread to pixels; above zero where the part speaks *for* the target.
     scores (positions_y, positions_x, classes): the scores with the window at each position; clean (classes,): without.
     positions: (tops, lefts), pixel rows and columns of the windows' upper left corners, on the network's input;
-    window: (h, w); column: which of `classes` is the target.
+    window: (h, w); column: which of `classes` is the target. alone: all but the window was hidden; the change is then
+    counted from `ground` (classes,), the scores with all hidden. path: [((top, left), scores (classes,))] if windows
+    were hidden one after another, the first with (None, the clean scores).
     """
 
     scores: np.ndarray = None
@@ -122,13 +124,21 @@ class Occlusion(Attribution):
     positions: tuple = ((), ())
     window: tuple = field(default=(1, 1), kw_only=True)
     column: int = field(default=0, kw_only=True)
+    ground: np.ndarray | None = field(default=None, kw_only=True)
+    path: list = field(default_factory=list, kw_only=True)
+    alone: bool = field(default=False, kw_only=True)
 
     def shown(self):
         return show.signed(self.values, percentile=None)
 
     def changes(self):
-        """clean - hidden of the target, (positions_y, positions_x)."""
-        return self.clean[self.column] - self.scores[:, :, self.column]
+        """(positions_y, positions_x): clean - hidden of the target, or shown alone - all hidden."""
+        scores = self.scores[:, :, self.column]
+        return scores - self.ground[self.column] if self.alone else self.clean[self.column] - scores
+
+    def path_scores(self):
+        """(steps + 1, classes): the scores before and after each window of the path was hidden."""
+        return np.stack([scores for _, scores in self.path])
 
     def extremes(self, count=3, sign=1):
         """The largest drops (sign 1) or rises (-1): [(change, (top, left, bottom, right))], windows not overlapping."""
@@ -148,43 +158,48 @@ class Occlusion(Attribution):
 
     def arrays(self):
         return {**super().arrays(), "scores": self.scores, "clean": self.clean, "window": np.array(self.window),
-                "positions_y": np.asarray(self.positions[0]), "positions_x": np.asarray(self.positions[1])}
+                "positions_y": np.asarray(self.positions[0]), "positions_x": np.asarray(self.positions[1]),
+                "ground": self.ground if self.alone else None, "path_scores": self.path_scores() if self.path else None}
 
     def to_dict(self):
+        toward = 1 if not self.alone else -1        # where the score falls, the map is above zero; alone, below
+
         def rows(sign):
-            return [{"change": -change, "box": list(box)} for change, box in self.extremes(sign=sign)]
-        return {**super().to_dict(), "drops": rows(1), "rises": rows(-1)}
+            return [{"change": -toward * change, "box": list(box)} for change, box in self.extremes(sign=sign)]
+        path = [{"box": [*at, at[0] + self.window[0], at[1] + self.window[1]], "score": float(scores[self.column])}
+                for at, scores in self.path[1:]]
+        found = {**super().to_dict(), "drops": rows(toward), "rises": rows(-toward)}
+        return found | ({"hidden": path} if path else {})
 
     def _map_title(self):
-        return "Change of the score when each part is hidden"
+        return "What each part shows by itself" if self.alone else "Change of the score when each part is hidden"
 
     def main_panel(self):
         panel = super().main_panel()
-        panel.unit = self.quantity or f"{self.score_kind} before minus after hiding: red speaks for the target, " \
-                                      "blue against it"
+        how = "with the window alone minus with nothing shown" if self.alone else "before minus after hiding"
+        panel.unit = self.quantity or f"{self.score_kind} {how}: red speaks for the target, blue against it"
         return panel
 
     def panels(self):
         panels = super().panels()
-        drops, rises = self.extremes(sign=1), self.extremes(sign=-1)
+        above, below = self.extremes(sign=1), self.extremes(sign=-1)
         lines = [f"Window {self.window[0]} \N{MULTIPLICATION SIGN} {self.window[1]}, {self.scores.shape[0]} "
                  f"\N{MULTIPLICATION SIGN} {self.scores.shape[1]} positions."]
-        lines += [_change_line(f"D{i + 1}", change, box) for i, (change, box) in enumerate(drops)]
-        lines += [_change_line(f"R{i + 1}", change, box) for i, (change, box) in enumerate(rises)]
-        if not rises:
-            lines.append("Hiding no part raised the score.")
-        if not drops:
-            lines.append("Hiding no part lowered the score.")
+        names = ("R", "D") if self.alone else ("D", "R")
+        lines += [self._line(f"{name}{i + 1}", change, box) for name, found in zip(names, (above, below))
+                  for i, (change, box) in enumerate(found)]
+        doing = "Showing" if self.alone else "Hiding"
+        lines += [f"{doing} no part {word} the score." for found, word in
+                  zip((above, below), ("raised", "lowered") if self.alone else ("lowered", "raised")) if not found]
         if self.seen is not None:
-            boxes = [(box, f"D{i + 1}", DROP) for i, (_, box) in enumerate(drops)]
-            boxes += [(box, f"R{i + 1}", RISE) for i, (_, box) in enumerate(rises)]
+            boxes = [(box, f"{name}{i + 1}", colour) for name, found, colour in
+                     zip(names, (above, below), (ABOVE, BELOW)) for i, (_, box) in enumerate(found)]
             panels[0].picture = mark_boxes(self.seen.picture, boxes)
             panels[0].exact = True
         panels[0].caption = "\n".join(lines)
         return panels
 
-
-def _change_line(name, change, box):
-    word = "falls" if change > 0 else "rises"
-    return (f"{name}: {word} by {number(abs(change))} with rows {box[0]} to {box[2]}, "
-            f"columns {box[1]} to {box[3]} hidden")
+    def _line(self, name, change, box):
+        word = "falls" if (change > 0) != self.alone else "rises"
+        return (f"{name}: {word} by {number(abs(change))} with rows {box[0]} to {box[2]}, "
+                f"columns {box[1]} to {box[3]} {'alone' if self.alone else 'hidden'}")

@@ -110,8 +110,10 @@ def weighted(a, weights):
     return (a * weights).sum(axis=2)
 
 
-def finish(net, seen_view, values, upsample, relu, recipe, what, notes=(), stopped=()):
-    """The Attribution of a map (h, w) of a view's layer; with relu what is below 0 is cut off."""
+def finish(net, seen_view, values, upsample, relu, recipe, what, notes=(), stopped=(), gap=None):
+    """The Attribution of a map (h, w) of a view's layer; with relu what is below 0 is cut off.
+
+    gap   by how much the map at the layer's places, before that, misses what theory says it adds up to"""
     v = seen_view
     if relu:
         values = np.maximum(values, 0)
@@ -121,7 +123,7 @@ def finish(net, seen_view, values, upsample, relu, recipe, what, notes=(), stopp
         notes.append("The map is all zero: everything at this layer speaks against the target; relu off shows it.")
     big = enlarge(net, values.astype(v.a.dtype), v.layer, v.x.shape[1:3], upsample)
     return attribution(net, v.seen, v.start, big, None, signed=not relu, quantity=what, notes=notes, recipe=recipe,
-                       stopped=stopped)
+                       stopped=stopped, gap=gap)
 
 
 UPSAMPLED = {"centres": "receptive-field centres", "corners": "aligned corners", "half_pixel": "aligned edges",

@@ -9,6 +9,7 @@ from ..errors import MinivisError
 from ..objectives import class_scores
 from ..provenance import make_recipe
 from ..results import Attribution
+from ..sparse import field_if_smaller, pixels_of
 from ..targets import class_labels, resolve_class, resolve_unit
 from ..tensor import Tensor, gradient
 
@@ -127,9 +128,38 @@ def top_layer(net, unit=None):
 
 
 def input_gradient(net, x, start, rules="plain"):
-    """The start's gradient with respect to the input, (H, W, 3), colours in RGB order, on the host."""
-    grad = gradient(start.tensor, x, rules=rules, seed=start.seed)[0]
+    """The start's gradient with respect to the input, (H, W, 3), colours in RGB order, on the host.
+
+    That of a unit which sees little of the picture costs no more than what it sees."""
+    field = field_of(net, start, x.shape[1:3])
+    if field is None:
+        grad = gradient(start.tensor, x, rules=rules, seed=start.seed)[0]
+    else:
+        pixels = pixels_of(field, x.data)
+        grad = field.framed(gradient(field.of(pixels), pixels, rules=rules, seed=seed_at(start)), x.data)[0]
     return net.to_rgb(grad.get() if hasattr(grad, "get") else grad)
+
+
+def field_of(net, start, size):
+    """The UnitField of a start that is one unit and sees less than half of the picture, (H, W), else None."""
+    place = start.target.get("position") if start.kind == "activation" else None
+    return None if place is None else field_if_smaller(net, start.layer, *place, size)
+
+
+def seed_at(start):
+    """(1, 1, 1, K): the seed of a start that is one unit, at its place."""
+    row, column = start.target["position"]
+    return start.seed[:, row:row + 1, column:column + 1]
+
+
+def starting_with(start, what):
+    """The start with its score in the place of 1 as the signal that is sent down, if `what` is "score"."""
+    return start._replace(seed=start.seed * start.seed.dtype.type(start.value)) if what == "score" else start
+
+
+def at_relus(rule, relus):
+    """The rule for all ReLUs, or for those that the names or globs `relus` mean; the others pass the derivative."""
+    return dict.fromkeys(relus, rule) if relus else rule
 
 
 def attribution(net, seen, start, values, gradient, recipe, notes=(), stopped=(), **more):

@@ -3,7 +3,7 @@ from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Comparison
 from . import deconvnet, guided_backprop
-from .common import attribution, begin, input_gradient, look, recipe
+from .common import Positions, attribution, begin, input_gradient, look, recipe
 
 CAPTIONS = {
     "plain": "Gradient: passes where the ReLU was on",
@@ -13,7 +13,7 @@ CAPTIONS = {
 
 
 def compare_rules(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
-                  score: Score = "logit") -> Comparison:
+                  positions: Positions = "strongest", score: Score = "logit") -> Comparison:
     """Plain gradient, deconvnet and guided backprop of the same score, from one forward pass.
 
     The three differ only in what a ReLU lets through on the way back: dy where x > 0; dy where dy > 0; dy where both
@@ -21,11 +21,12 @@ def compare_rules(net: Network, picture: Picture, *, target: Target = None, unit
 
     target    the class: an index, a WordNet id or a label; none means the network's first choice
     unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL (its strongest) or LAYER:CHANNEL@ROW,COLUMN
+    positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
     score     logit, or prob / logprob after the softmax
     """
     seen, x = look(net, picture, needs_grad=True)
-    start = begin(net, x, target=target, unit=unit, score=score)
-    how = recipe(compare_rules, net, target=target, unit=unit, score=score)
+    start = begin(net, x, target=target, unit=unit, positions=positions, score=score)
+    how = recipe(compare_rules, net, target=target, unit=unit, positions=positions, score=score)
     results = []
     for rule in CAPTIONS:
         g = input_gradient(net, x, start, rules=rule)

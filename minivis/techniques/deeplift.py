@@ -40,7 +40,7 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     top, both = top_layer(net, unit), Tensor(kernels.xp(base).concatenate([x.data, base]), needs_grad=True)
     tensor = net(both, layers=[top], keep="inputs")[top]
     start = begin(net, x, target=target, unit=unit, positions=positions, values={top: Tensor(tensor.data[:1])})
-    m = host(gradient(tensor, both, rules=rescale.rules(net, top), seed=repeated(start, 2))[0])
+    m = host(gradient(tensor, both, rules=rescale.rules(net, top), seed=repeated(start.seed, 2))[0])
     before = float((tensor.data[1:] * start.seed).sum())
     values = net.to_rgb(host(x.data - base)[0].astype(np.float64) * m)
     gap = float(values.sum()) - (start.value - before)

@@ -47,17 +47,16 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
     memory = batching.default_budget() if memory is None else batching.parse_bytes(memory)
     others = Baselines(net, baselines, there.shape, KEPT * memory)
     memory = max(1, memory - others.bytes)
-    draws = [np.random.default_rng([seed, DRAWS, i]) for i in range(samples)]
-    draws = [(int(rng.integers(len(others))), float(rng.random(dtype=np.float32))) for rng in draws]
+    drawn = draws(seed, samples, len(others))
     total, mean_gradient, used = np.zeros(there.shape), np.zeros(there.shape), []
 
     def between(i):
-        which, a = draws[i]
+        which, a = drawn[i]
         return others[which] + (there - others[which]) * there.dtype.type(a)
 
     try:
         for sample in gradients(net, start, between, samples, there.shape, memory, monitor):
-            which = draws[sample.number][0]
+            which = drawn[sample.number][0]
             total += (there - others[which]).astype(np.float64) * sample.gradient
             mean_gradient += sample.gradient
             used.append(which)
@@ -74,6 +73,12 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
                               f"{each.mean():.4g}."], stopped=stopped_after(len(used), samples, "draws"),
                        recipe=recipe(expected_gradients, net, seed, baselines=baselines, target=target, unit=unit,
                                      positions=positions, score=score, samples=samples, reduce=reduce))
+
+
+def draws(seed, samples, count):
+    """[(number of a baseline, place a in 0..1)] of every sample."""
+    found = (np.random.default_rng([seed, DRAWS, i]) for i in range(samples))
+    return [(int(rng.integers(count)), float(rng.random(dtype=np.float32))) for rng in found]
 
 
 class Baselines:

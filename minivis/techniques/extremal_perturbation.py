@@ -6,34 +6,40 @@ import numpy as np
 from ..errors import MinivisError
 from ..monitor import SilentMonitor, Stop
 from ..objectives import Score
+from ..ops import gaussian_blur
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
 from ..tensor import Tensor, gradient
 from .common import Positions, attribution, recipe, stopped_after
 from .hiding import hiding
 from .occlusion import FILLS, Fill
-from .rise import bilinear
 from .sampling import host, repeated, score_of
+from .soft_masks import Adam, Enlarged, Momentum, Spots, area_gradient, variation_gradient
 
-BETA = 3.0              # exponent of the meaningful mask's total variation
-SHARPNESS = 20.0        # of the soft maximum that makes the extremal mask smooth
-ADAM = 0.9, 0.999, 1e-8
+JITTER = 10             # this technique's own stream of random numbers, beside seed and step
+PAPERS_SIDE = 224       # of the pictures that the papers' numbers of pixels are for
+GROWTH = 1.0035         # of the price of a wrong area, a step
+STEPS = {"extremal": (800, 0.01), "meaningful": (300, 0.1)}     # how many, and their size
+
+Variant = Literal["preserve", "delete", "dual", "meaningful"]
 
 
 def extremal_perturbation(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
-                          positions: Positions = "strongest", score: Score = "logit",
-                          variant: Literal["extremal", "meaningful"] = "extremal", area: float = 0.1,
-                          steps: int = 200, rate: float = 0.05, area_weight: float = 300.0, smooth: float = 21.0,
-                          cell: int = 7, keep_weight: float = 1e-4, variation: float = 0.01, fill: Fill = "blur",
+                          positions: Positions = "strongest", score: Score = "logit", variant: Variant = "preserve",
+                          area: float = 0.1, steps: int | None = None, rate: float | None = None,
+                          area_weight: float = 300.0, smooth: float | None = None, cell: int | None = None,
+                          levels: int = 8, blur: float | None = None, flip: bool = True, keep_weight: float = 1e-4,
+                          variation: float = 0.01, jitter: int = 4, fill: Fill = "blur", seed=0,
                           monitor=None) -> Attribution:
     """Which small part of the picture, shown alone, keeps the score - or, hidden, takes it away?
 
-    extremal: max over m of score(m x + (1 - m) fill) - area_weight mean((sort(m) - r)^2), r being 1 on a share `area`
-    of the pixels and 0 elsewhere; area_weight grows by 0.35 % a step. m is a grid of values, spread by a bell of width
-    `smooth` through a soft maximum. Fong, Patrick, Vedaldi 2019, arXiv:1910.08485.
+    preserve: max over m of score(x through m) - area_weight mean((sort(m) - r)^2), r being 1 on a share `area` of the
+    pixels and 0 elsewhere; area_weight grows by 0.35 % a step. m is a grid of values that show round spots. Hidden
+    places are blurred the more the smaller m is. delete: -score(x through 1 - m) instead; dual: the sum of both. Fong,
+    Patrick, Vedaldi 2019, arXiv:1910.08485, with the constants and the descent of its authors' code.
     meaningful: min over m of score(m x + (1 - m) fill) + keep_weight sum |1 - m| + variation sum |grad m|^3, m a coarse
-    grid enlarged; the map is 1 - m, what has to be hidden. Fong, Vedaldi 2017, arXiv:1704.03296 (score there: prob).
-    Adam on the grid in both; grids are enlarged bilinearly.
+    grid enlarged bilinearly, by Adam; the map is 1 - m, what has to be hidden. Fong, Vedaldi 2017, arXiv:1704.03296
+    (score there: prob).
 
     values (H, W) from 0 to 1: how much the pixel belongs to the part.
     Caution: an optimum of one of many starts; a mask can also fool the network, which smoothness makes less likely.
@@ -42,146 +48,139 @@ def extremal_perturbation(net: Network, picture: Picture, *, target: Target = No
     unit          start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
     positions     which position of a channel: its strongest, the centre, all of them summed, or their mean
     score         logit, or prob / logprob after the softmax
-    variant       extremal: keep the score with a part of fixed area; meaningful: destroy it by hiding little
-    area          extremal: the share of the pixels to show
-    steps         steps of the ascent
-    rate          their size
-    area_weight   extremal: how much a wrong area costs
-    smooth        extremal: the bell's width in pixels
-    cell          pixels from one grid value to the next (the meaningful paper's: 8)
+    variant       preserve: keep the score with a part of fixed area; delete: lose it without that part; dual: both;
+                  meaningful: lose it by hiding little
+    area          the share of the pixels in the part (not meaningful)
+    steps         steps of the ascent; none means the papers': 800, meaningful 300
+    rate          their size; none means the papers': 0.01, meaningful 0.1
+    area_weight   how much a wrong area costs (not meaningful)
+    smooth        the spots' width in pixels (not meaningful); none means the paper's 21 for a side of 224, in
+                  proportion
+    cell          pixels from one grid value to the next; none means the papers' 7 (meaningful 8), in proportion
+    levels        with fill blur: how many steps there are from the blurred picture to the sharp one
+    blur          with fill blur: the standard deviation of the strongest blur, in pixels (not meaningful); none means
+                  the paper's 20, in proportion
+    flip          look at the picture mirrored every second step (not meaningful)
     keep_weight   meaningful: what hiding costs, per grid value
     variation     meaningful: what changes of the mask cost
+    jitter        meaningful: each step looks at the picture shifted by up to so many pixels
     fill          what hidden places show: the blurred picture, mean, zero, black, grey, white or noise
     """
-    if not 0 < area < 1 or steps < 1 or cell < 1 or not smooth > 0:
-        raise MinivisError(f"extremal_perturbation: area {area} must lie in (0, 1), steps {steps} and cell {cell} be "
-                           f"at least 1, smooth {smooth} be above 0")
-    h = hiding(net, picture, fill, target=target, unit=unit, positions=positions, score=score)
+    meaningful = variant == "meaningful"
+    usual = STEPS["meaningful" if meaningful else "extremal"]
+    steps, rate = usual[0] if steps is None else steps, usual[1] if rate is None else rate
+    h = hiding(net, picture, fill, target=target, unit=unit, positions=positions, score=score, seed=seed)
     size = h.x.shape[1:3]
-    mask = Bells(size, cell, smooth) if variant == "extremal" else Enlarged(size, cell)
-    kept = _Adam(np.full(mask.shape, 0.5 if variant == "extremal" else 1.0), rate)
+    part = min(size) / PAPERS_SIDE
+    smooth, blur = 21 * part if smooth is None else smooth, 20 * part if blur is None else blur
+    cell = max(1, round((8 if meaningful else 7) * part)) if cell is None else cell
+    if not 0 < area < 1 or steps < 1 or cell < 1 or not smooth > 0 or levels < 2 or not blur > 0 or jitter < 0:
+        raise MinivisError(f"extremal_perturbation: area {area} must lie in (0, 1), steps {steps} and cell {cell} be "
+                           f"at least 1, smooth {smooth} and blur {blur} be above 0, levels {levels} at least 2, "
+                           f"jitter {jitter} at least 0")
+    if meaningful:
+        run = Meaningful(h, Enlarged(size, cell), rate, keep_weight, variation, jitter, seed)
+    else:
+        ladder = blurred(host(h.x), levels, blur) if fill == "blur" else ladder_of(h)
+        run = Extremal(h, ladder, Spots(size, cell, smooth, net.dtype.type), rate, variant, area, area_weight, flip)
     monitor, done = monitor or SilentMonitor(), 0
     try:
         for step in range(steps):
-            m = mask(kept.values)
-            shown, dm = masked_gradient(h, m)
-            if variant == "extremal":
-                dm += area_weight * 1.0035 ** step * area_gradient(m, area)
-                kept.step(mask.back(dm))
-            else:       # down with the score, up with what is kept
-                kept.step(keep_weight + variation * variation_gradient(kept.values) - mask.back(dm))
+            terms = run.step(step)
             done += 1
-            monitor.step(done, steps, {h.start.kind: shown})
+            monitor.step(done, steps, terms)
     except Stop:
         pass
-    m = mask(kept.values)
-    shown = masked_gradient(h, m)[0]
-    values = m if variant == "extremal" else 1 - m
-    how = recipe(extremal_perturbation, net, target=target, unit=unit, positions=positions, score=score,
+    values, shares = run.map()
+    how = recipe(extremal_perturbation, net, seed, target=target, unit=unit, positions=positions, score=score,
                  variant=variant, area=area, steps=steps, rate=rate, area_weight=area_weight, smooth=smooth, cell=cell,
-                 keep_weight=keep_weight, variation=variation, fill=fill)
-    notes = [f"{variant}: {100 * values.mean():.3g} % of the picture "
-             f"{'shown' if variant == 'extremal' else 'hidden'}, the rest "
-             f"{FILLS[fill] if variant == 'extremal' else 'as it is'}: {h.start.kind} {h.start.value:.4g} -> "
-             f"{shown:.4g}."]
+                 levels=levels, blur=blur, flip=flip, keep_weight=keep_weight, variation=variation, jitter=jitter,
+                 fill=fill)
+    kind, before = h.start.kind, h.start.value
+    scores = "; ".join(f"{what}, {kind} {before:.4g} -> {after:.4g}" for what, after in shares)
+    notes = [f"{variant}, {done} steps: {100 * values.mean():.3g} % of the picture. With {scores}. Hidden places show "
+             f"{FILLS[fill]}."]
     return attribution(net, h.seen, h.start, values.astype(net.dtype), None, how, notes, signed=False,
-                       quantity="shown by the mask" if variant == "extremal" else "hidden by the mask",
+                       quantity="hidden by the mask" if variant in ("delete", "meaningful") else "shown by the mask",
                        stopped=stopped_after(done, steps, "steps"))
 
 
-def masked_gradient(h, m):
-    """(score of the picture shown through m, d score / d m), m (H, W)."""
-    xp_m = m[None, :, :, None].astype(h.x.dtype)
-    x = Tensor(h.x * xp_m + h.background * (1 - xp_m), needs_grad=True)
+class Extremal:
+    """Ascent of the score seen through a mask of fixed area."""
+
+    def __init__(self, h, ladder, mask, rate, variant, area, area_weight, flip):
+        self.h, self.ladder, self.mask, self.area, self.flip = h, ladder, mask, area, flip
+        self.signs = {"preserve": (1, 0), "delete": (0, -1), "dual": (1, -1)}[variant]     # of m, of 1 - m
+        self.weight, self.p = area_weight, Momentum(np.ones(mask.shape), rate)
+
+    def step(self, number):
+        whole = self.mask(self.p.values)
+        m, mirrored = self.mask.inside(whole), self.flip and number % 2 == 0
+        dm, terms = np.zeros(m.shape), {}
+        for sign, part, name in zip(self.signs, (m, 1 - m), ("shown", "hidden")):
+            if sign:
+                shown, d = masked_gradient(self.h, self.ladder, part, mirrored)
+                dm += d if name == "shown" else -sign * d
+                terms[f"{self.h.start.kind} {name}"] = shown
+        dwhole = self.mask.framed(dm) + self.weight * GROWTH ** number * area_gradient(whole, self.area)
+        self.p.step(self.mask.back(dwhole))
+        return terms
+
+    def map(self):
+        """(the mask (H, W), [(what is done with it, the score then)])"""
+        m = self.mask.inside(self.mask(self.p.values)).astype(np.float64)
+        return m, [(words, masked_gradient(self.h, self.ladder, part)[0]) for sign, part, words in
+                   zip(self.signs, (m, 1 - m), ("it alone shown", "it hidden")) if sign]
+
+
+class Meaningful:
+    """Descent of the score by hiding little."""
+
+    def __init__(self, h, mask, rate, keep_weight, variation, jitter, seed):
+        self.h, self.mask, self.keep_weight, self.variation = h, mask, keep_weight, variation
+        self.jitter, self.seed, self.p = jitter, seed, Adam(np.ones(mask.shape), rate)
+
+    def step(self, number):
+        draw = np.random.default_rng([self.seed, JITTER, number])
+        by = tuple(int(v) for v in draw.integers(-self.jitter, self.jitter + 1, 2))
+        ladder = [np.roll(v, by, axis=(1, 2)) for v in ladder_of(self.h)]
+        shown, dm = masked_gradient(self.h, ladder, self.mask(self.p.values))
+        self.p.step(self.keep_weight + self.variation * variation_gradient(self.p.values) - self.mask.back(dm))
+        return {self.h.start.kind: shown}
+
+    def map(self):
+        m = self.mask(self.p.values)
+        return 1 - m, [("it hidden", masked_gradient(self.h, ladder_of(self.h), m)[0])]
+
+
+def ladder_of(h):
+    """[all hidden, all shown]"""
+    return [host(h.background), host(h.x)]
+
+
+def blurred(x, levels, sigma):
+    """[x blurred by sigma pixels, ..., x]: from the strongest blur to none, in even steps of its width."""
+    return [gaussian_blur(x, sigma * (1 - i / (levels - 1))).data for i in range(levels)]
+
+
+def masked_gradient(h, ladder, m, mirrored=False):
+    """(score of the picture shown through m, d score / d m), m (H, W).
+
+    ladder     pictures from hidden to shown: m between two of them mixes these two
+    mirrored   the network sees left and right exchanged
+    """
+    at = np.clip(m, 0, 1) * (len(ladder) - 1)
+    below = np.minimum(at.astype(np.intp), len(ladder) - 2)
+    low, step = np.zeros_like(ladder[0]), np.zeros_like(ladder[0])
+    for i in np.unique(below):
+        here = below == i
+        low[0][here], step[0][here] = ladder[i][0][here], (ladder[i + 1] - ladder[i])[0][here]
+    part = (at - below)[None, :, :, None].astype(low.dtype)
+    shown = low + part * step
+    x = Tensor(np.ascontiguousarray(shown[:, :, ::-1]) if mirrored else shown, needs_grad=True)
     tensor = score_of(h.net, x, h.start)
-    seed = repeated(h.start, 1)
+    seed = repeated(h.start.seed, 1)
     dx = gradient(tensor, x, seed=seed)
-    return float((tensor.data * seed).sum()), host((dx * (h.x - h.background)).sum(axis=3)[0]).astype(np.float64)
-
-
-def area_gradient(m, area):
-    """d/dm of -mean((sort(m) - r)^2). Equal values share what their ranks get, so no place is preferred at first."""
-    flat = m.reshape(-1)
-    _, which, count = np.unique(np.round(flat, 9), return_inverse=True, return_counts=True)
-    end = np.cumsum(count)
-    off = round((1 - area) * flat.size)
-    wanted = np.clip(end - off, 0, count) / count
-    return (-2 * (flat - wanted[which.reshape(-1)]) / flat.size).reshape(m.shape)
-
-
-def variation_gradient(p):
-    """d/dp of -sum (|dp/dy|^BETA + |dp/dx|^BETA)."""
-    down = np.zeros_like(p)
-    for a in (0, 1):
-        d = np.diff(p, axis=a)
-        pull = BETA * np.sign(d) * np.abs(d) ** (BETA - 1)
-        before, after = (np.s_[:-1], np.s_[1:]) if a == 0 else (np.s_[:, :-1], np.s_[:, 1:])
-        down[before] += pull
-        down[after] -= pull
-    return down
-
-
-class Enlarged:
-    """A grid of values every `cell` pixels, enlarged bilinearly."""
-
-    def __init__(self, size, cell):
-        self.shape = tuple(max(2, -(-side // cell)) for side in size)
-        self.y, self.x = (bilinear(n, side) for n, side in zip(self.shape, size))
-
-    def __call__(self, p):
-        return self.y @ p @ self.x.T
-
-    def back(self, dm):
-        return self.y.T @ dm @ self.x
-
-
-class Bells(Enlarged):
-    """m = the soft maximum over grid values v of k(distance / smooth) p_v, k(z) = exp(-2 max(0, z - 1/2)^2): every
-    value shows a round spot. Taken on the grid, whose edge values go on outside, then enlarged bilinearly; cells beyond
-    k < 0.001 are left out."""
-
-    def __init__(self, size, cell, smooth):
-        super().__init__(size, cell)
-        reach = int((0.5 + np.sqrt(-np.log(1e-3) / 2)) * smooth / cell) + 1
-        offsets = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
-        distance = np.array([np.hypot(dy, dx) * cell / smooth for dy, dx in offsets])
-        weight = np.exp(-2 * np.maximum(0, distance - 0.5) ** 2)
-        self.offsets = [(o, w) for o, w in zip(offsets, weight) if w >= 1e-3]
-        self.reach = reach
-        self.spread = [np.eye(n)[np.clip(np.arange(-reach, n + reach), 0, n - 1)] for n in self.shape]
-
-    def __call__(self, p):
-        padded = self.spread[0] @ p @ self.spread[1].T
-        spots = np.stack([w * padded[self._at(dy, dx)] for (dy, dx), w in self.offsets])
-        share = np.exp(SHARPNESS * (spots - spots.max(axis=0)))
-        share /= share.sum(axis=0)
-        soft = (share * spots).sum(axis=0)
-        self.pull = share * (1 + SHARPNESS * (spots - soft))        # d soft / d spots
-        return super().__call__(soft)
-
-    def back(self, dm):
-        dsoft = super().back(dm)
-        dpadded = np.zeros(tuple(n + 2 * self.reach for n in self.shape))
-        for ((dy, dx), w), pull in zip(self.offsets, self.pull):
-            dpadded[self._at(dy, dx)] += w * pull * dsoft
-        return self.spread[0].T @ dpadded @ self.spread[1]
-
-    def _at(self, dy, dx):
-        top, left = self.reach + dy, self.reach + dx
-        return np.s_[top:top + self.shape[0], left:left + self.shape[1]]
-
-
-class _Adam:
-    """Ascent within [0, 1]. Kingma, Ba 2015, arXiv:1412.6980."""
-
-    def __init__(self, values, rate):
-        self.values, self.rate, self.count = values, rate, 0
-        self.mean, self.square = np.zeros_like(values), np.zeros_like(values)
-
-    def step(self, g):
-        one, two, eps = ADAM
-        self.count += 1
-        self.mean = one * self.mean + (1 - one) * g
-        self.square = two * self.square + (1 - two) * g * g
-        unbiased = self.mean / (1 - one ** self.count), self.square / (1 - two ** self.count)
-        self.values = np.clip(self.values + self.rate * unbiased[0] / (np.sqrt(unbiased[1]) + eps), 0, 1)
+    dx = dx[:, :, ::-1] if mirrored else dx
+    dm = (dx * step).sum(axis=3, dtype=np.float64)[0] * (len(ladder) - 1)
+    return float((tensor.data * seed).sum()), dm

@@ -4,15 +4,15 @@ import numpy as np
 from ..errors import MinivisError
 from ..graph_cut import BACKGROUND, OBJECT, PROBABLY_BACKGROUND
 from ..graph_cut import grabcut as cut_out
-from ..options import Network, Picture, Target
+from ..options import Network, Picture, Target, Unit
 from ..results import Segmentation
-from .common import begin, input_gradient, look, recipe, why_zero
+from .common import Positions, begin, input_gradient, look, recipe, why_zero
 from .saliency import REDUCERS
 
 
-def grabcut(net: Network, picture: Picture, *, target: Target = None, object_quantile: float = 0.95,
-            background_quantile: float = 0.3, gamma: float = 50.0, iterations: int = 5, components: int = 5,
-            seed=0) -> Segmentation:
+def grabcut(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
+            positions: Positions = "strongest", object_quantile: float = 0.95, background_quantile: float = 0.3,
+            gamma: float = 50.0, iterations: int = 5, components: int = 5, seed=0) -> Segmentation:
     """Cut the object of a class out of the picture: saliency says roughly where it is, colours say where it ends.
 
     The most salient pixels are the seed of the object's colour model, the least salient ones of the background's;
@@ -23,6 +23,8 @@ def grabcut(net: Network, picture: Picture, *, target: Target = None, object_qua
     Caution: fragile. Colours that object and background share, or a saliency that marks a part only, spoil it.
 
     target                the class: an index, a WordNet id or a label; none means the network's first choice
+    unit                  start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN
+    positions             which position of a channel: its strongest, the centre, all of them summed, or their mean
     object_quantile       pixels of larger saliency than this share of all are object
     background_quantile   pixels of smaller saliency than this share of all are background
     gamma                 the price of a border between two pixels of the same colour
@@ -33,9 +35,9 @@ def grabcut(net: Network, picture: Picture, *, target: Target = None, object_qua
         raise MinivisError(f"grabcut: background quantile {background_quantile} must lie below object quantile "
                            f"{object_quantile}, both from 0 to 1")
     seen, x = look(net, picture, needs_grad=True)
-    start = begin(net, x, target=target)
+    start = begin(net, x, target=target, unit=unit, positions=positions)
     saliency = REDUCERS["max"](input_gradient(net, x, start))
-    how = recipe(grabcut, net, seed, target=target, object_quantile=object_quantile,
+    how = recipe(grabcut, net, seed, target=target, unit=unit, positions=positions, object_quantile=object_quantile,
                  background_quantile=background_quantile, gamma=gamma, iterations=iterations, components=components)
     seeds = seeds_of(saliency, object_quantile, background_quantile)
     inside = cut_out(seen.picture, seeds, components=components, gamma=gamma, iterations=iterations, seed=seed)

@@ -44,10 +44,11 @@ class Hiding(NamedTuple):
             where = np.s_[top:bottom, left:right]
             return np.where(hidden(i)[where][:, :, None], self.background[0][where], self.x[0][where])
 
-        values = Incremental(self.net, self.x, self.start.layer).run_all(boxes, content, memory, monitor, may_stop=True)
-        if self.start.kind in ("prob", "logprob"):
-            values = class_scores(Tensor(values), self.start.kind).data
-        return (values * self.start.seed).reshape(len(values), -1).sum(axis=1, dtype=np.float64)
+        again = Incremental(self.net, self.x, self.start.layer)
+        if self.start.kind not in ("prob", "logprob"):
+            return again.run_all(boxes, content, memory, monitor, True, self.start.seed)
+        values = again.run_all(boxes, content, memory, monitor, may_stop=True)
+        return (class_scores(Tensor(values), self.start.kind).data * self.start.seed).sum(axis=1, dtype=np.float64)
 
 
 def hiding(net, picture, fill, *, target=None, unit=None, positions="strongest", score="logit", seed=0):

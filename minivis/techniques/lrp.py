@@ -16,7 +16,8 @@ Preset = Literal["preset_a_flat", "preset_b_flat", "preset_a", "preset_b", "epsi
 
 def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
         positions: Positions = "strongest", preset: Preset = "preset_a_flat", layers: str = "",
-        start_with: Literal["score", "one"] = "score", reduce: Literal["sum", "none"] = "sum") -> Attribution:
+        stabilizer: float = 1e-6, start_with: Literal["score", "one"] = "score",
+        reduce: Literal["sum", "none"] = "sum") -> Attribution:
     """The score is handed down: each layer shares out what it got among its inputs, by how much each contributed.
 
     R_i = sum over j of (contribution of i to j) / (all contributions to j) * R_j, from R = S at the target down to the
@@ -37,12 +38,14 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
               (bounded_deep_taylor) on that layer; or one rule everywhere
     layers    rules of single layers, as LAYER=RULE,... with globs: conv1=z_box,fc*=epsilon:0.1; rules are epsilon:E
               gamma:G alpha_beta:A:B z_plus z_box w_square flat
+    stabilizer  what keeps denominators from being 0 in rules other than epsilon: 1e-6 is zennit's; with 0 only zeros
+              are replaced, as iNNvestigate does
     start_with  the relevance to hand down: the score itself, or one
     reduce    sum over the three colours, or none: keep them
     """
     seen, x = look(net, picture, needs_grad=True)
     start, canonical, folded = begin_keeping(net, x, target=target, unit=unit, positions=positions)
-    rules, texts = composite(canonical, start.layer, preset, layers)
+    rules, texts = composite(canonical, start.layer, preset, layers, stabilizer)
     seed = start.seed * start.tensor.data if start_with == "score" else start.seed
     R = host(gradient(start.tensor, x, rules=rules, seed=seed)[0])
     values = net.to_rgb(R)
@@ -50,7 +53,7 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
     return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values, None, signed=True,
                        quantity="relevance", gap=float(values.sum(dtype="f8")) - float(seed.sum()), notes=notes,
                        recipe=recipe(lrp, net, target=target, unit=unit, positions=positions, preset=preset,
-                                     layers=layers, start_with=start_with, reduce=reduce))
+                                     layers=layers, stabilizer=stabilizer, start_with=start_with, reduce=reduce))
 
 
 def begin_keeping(net, x, *, target=None, unit=None, positions="strongest"):

@@ -7,7 +7,9 @@ from .. import kernels
 from ..batching import default_budget, parse_bytes, split
 from ..monitor import SilentMonitor, Stop
 from ..objectives import class_scores
+from ..sparse import pixels_of
 from ..tensor import Tensor, gradient
+from .common import field_of, seed_at
 
 AT_ONCE = {"cpu": 5, "gpu": 256}    # more pictures in a batch only leave a CPU's caches
 
@@ -32,9 +34,9 @@ def score_of(net, x, start):
     return tensor if start.kind == "activation" else class_scores(tensor, start.kind)
 
 
-def repeated(start, N):
-    """The seed of `start` for N pictures."""
-    return kernels.xp(start.seed).repeat(start.seed, N, axis=0)
+def repeated(seed, N):
+    """A seed (1, ...) for N pictures."""
+    return kernels.xp(seed).repeat(seed, N, axis=0)
 
 
 def gradients(net, start, make, count, shape, memory=None, monitor=None, rules="plain"):
@@ -45,13 +47,18 @@ def gradients(net, start, make, count, shape, memory=None, monitor=None, rules="
     """
     monitor = monitor or SilentMonitor()
     each = net.bytes_needed((1, *shape), [start.layer], backward=True) + 2 * int(np.prod(shape)) * net.dtype.itemsize
-    xp = kernels.xp(start.seed)
+    xp, field = kernels.xp(start.seed), field_of(net, start, shape[:2])
     for part in batches(net, count, each, memory):
         batch = xp.stack([xp.asarray(make(i), dtype=net.dtype) for i in range(part.start, part.stop)])
-        x = Tensor(batch, needs_grad=True)
-        tensor = score_of(net, x, start)
-        seed = repeated(start, len(batch))
+        if field is None:
+            x, seed = Tensor(batch, needs_grad=True), repeated(start.seed, len(batch))
+            tensor = score_of(net, x, start)
+        else:                               # a unit that sees a part of the picture: no more than that is computed
+            x, seed = pixels_of(field, batch), repeated(seed_at(start), len(batch))
+            tensor = field.of(x)
         grads = gradient(tensor, x, rules=rules, seed=seed)
+        if field is not None:
+            grads = field.framed(grads, batch)
         scores = host((tensor.data * seed).reshape(len(batch), -1).sum(axis=1))
         del tensor, x
         for i in range(part.start, part.stop):
@@ -74,7 +81,7 @@ def scores(net, start, make, count, shape, memory=None, monitor=None, begin=None
         tensor = net(batch, layers=layers, start=begin)[start.layer]
         if start.kind != "activation":
             tensor = class_scores(tensor, start.kind)
-        found.append(host((tensor.data * repeated(start, len(batch))).reshape(len(batch), -1).sum(axis=1)))
+        found.append(host((tensor.data * repeated(start.seed, len(batch))).reshape(len(batch), -1).sum(axis=1)))
         try:
             monitor.step(part.stop, count)
         except Stop:

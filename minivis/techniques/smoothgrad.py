@@ -17,7 +17,7 @@ NOISE = 11          # this technique's own stream of random numbers, beside seed
 
 def smoothgrad(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
                positions: Positions = "strongest", score: Score = "logit", samples: int = 50, noise: float = 0.15,
-               relative: Literal["picture", "network"] = "picture",
+               relative: Literal["picture", "network", "none"] = "picture",
                variant: Literal["mean", "squared", "variance"] = "mean",
                reduce: Literal["max", "l2", "mean", "sum", "none"] = "max", memory=None, seed=0,
                monitor=None) -> Attribution:
@@ -35,8 +35,9 @@ def smoothgrad(net: Network, picture: Picture, *, target: Target = None, unit: U
     positions   which position of a channel: its strongest, the centre, all of them summed, or their mean
     score     logit, or prob / logprob after the softmax
     samples   how many noisy copies; more never take more memory
-    noise     standard deviation of the noise, as a fraction of the range of values
-    relative  that range: from the picture's least to its largest input value, or from black to white in each colour
+    noise     standard deviation of the noise, as a fraction of a range of values
+    relative  that range: from the picture's least to its largest input value (the paper's), from black to white of the
+              network in each colour, or none: the noise is in units of the network's input
     variant   mean of the gradients, mean of their squares, or their variance
     reduce    how three colours become one number: see saliency
     """
@@ -59,7 +60,8 @@ def smoothgrad(net: Network, picture: Picture, *, target: Target = None, unit: U
             done += 1
     except Stop:
         pass
-    notes = [f"{done} noisy copies, noise {noise:g} of the {relative}'s range."]
+    amount = "in units of the network's input" if relative == "none" else f"of the {relative}'s range"
+    notes = [f"{done} noisy copies, noise {noise:g} {amount}."]
     g = net.to_rgb(smoothed(total, squares, done, variant)).astype(net.dtype)
     raw = net.to_rgb(total / done).astype(net.dtype)
     what = {"mean": "mean gradient", "squared": "mean squared gradient", "variance": "variance of the gradient"}
@@ -82,6 +84,8 @@ def smoothed(total, squares, count, variant):
 
 def value_range(net, x, relative):
     """The range that noise is a fraction of: one number for the picture, one per colour for the network."""
+    if relative == "none":
+        return np.float64(1)
     if relative == "picture":
         return np.float64(x.max()) - np.float64(x.min())
     black, white = net.preprocessing.limits()

@@ -3,7 +3,6 @@ from typing import Literal
 
 import numpy as np
 
-from .. import kernels
 from ..options import Network, Picture, Unit
 from ..results import Attribution
 from ..sparse import field_if_smaller, pixels_of
@@ -35,7 +34,7 @@ def unit_gradient(net: Network, picture: Picture, unit: Unit, *,
     if check and rule == "plain":
         notes.append(_along_gradient(net, pixels, raw, start, forward, check))
     if field is not None:
-        raw = _framed(raw, field.box, x.data)
+        raw = field.framed(raw, x.data)
     g = net.to_rgb(_host(raw[0]))
     return attribution(net, seen, start, g, g, signed=True, notes=notes,
                        quantity="activation per unit of network input",
@@ -63,13 +62,6 @@ def _start(net, x, unit, positions):
     pixels = pixels_of(field, x.data)
     start = unit_start(net, {layer: field.of(pixels)}, f"{layer}:{channel}@0,0")
     return start._replace(target={**start.target, "position": list(place)}), pixels, field, field.of
-
-
-def _framed(part, box, x):
-    """An array like x that is `part` inside the box and 0 outside."""
-    whole = kernels.xp(x).zeros_like(x)
-    whole[:, box.top:box.bottom, box.left:box.right] = part
-    return whole
 
 
 def _along_gradient(net, x, g, start, forward, grey_levels):

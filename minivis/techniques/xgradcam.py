@@ -13,7 +13,8 @@ def xgradcam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
              upsample: Upsample = "centres", relu: bool = True) -> Attribution:
     """As Grad-CAM, with the gradient averaged where the channel is active: the map sums to the layer's contribution.
 
-    w_k = sum over places of a_k dS/da_k / (sum over places of a_k). Fu et al. 2020, arXiv:2008.02312.
+    w_k = sum over places of a_k dS/da_k / (sum over places of a_k). Fu et al. 2020, arXiv:2008.02312. The layer's map,
+    before the ReLU, sums to S as far as the layers above have no biases; the gap is what they miss or add.
 
     values (H, W), at least 0 unless relu is off.
 
@@ -29,8 +30,10 @@ def xgradcam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     v = view(net, picture, layer, target=target, unit=unit, positions=positions, score=score)
     how = recipe(xgradcam, net, target=target, unit=unit, positions=positions, score=score, layer=v.layer,
                  upsample=upsample, relu=relu)
-    weights = x_weights(v.a, v.g)
-    return finish(net, v, weighted(v.a, weights), upsample, relu, how, "XGrad-CAM: channels weighted by activation")
+    values = weighted(v.a, x_weights(v.a, v.g))
+    return finish(net, v, values, upsample, relu, how, "XGrad-CAM: channels weighted by activation",
+                  ["The gap is that of the layer's map, before what is below 0 was cut off."],
+                  gap=float(values.sum(dtype="f8")) - v.start.value)
 
 
 def x_weights(a, g, stabilizer=0.0):

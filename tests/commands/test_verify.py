@@ -2,30 +2,35 @@
 import numpy as np
 import pytest
 
-from minivis import golden
-from minivis.commands import verify as module
-from minivis.commands.verify import difference, verify
+from minivis import golden, replay
+from minivis.commands.verify import verify
 from minivis.errors import MinivisError
+from minivis.replay import difference
 
-INPUTS = {"picture", "labels", "infidelity_masks", "infidelity_values"}
-LAYER_PARTS = {"excitation_backprop", "gradcam", "gradcam_plus_plus", "xgradcam", "layercam", "eigencam",
-               "ablation_cam", "scorecam", "full_gradient"}      # tests/techniques/test_golden_attribution.py
+INPUTS = {"picture", "labels", "map", "masks", "baselines"}
 
 
-def test_all_stored_results_are_reproduced():
-    report = verify()
-    assert all(row[""] == "ok" for row in report.rows())
-    compared = {(row["network"], row["what"]) for row in report.rows()}
-    assert {name for name, _ in compared} == set(golden.names()) and "captum" in report.notes[0]
-    for folder in module.FOLDERS:
-        for name in golden.names():
-            try:
-                _, arrays = golden.load(folder + name)
-            except FileNotFoundError:
-                assert folder
-                continue
-            missing = {key for key in arrays if (name, key) not in compared} - INPUTS - LAYER_PARTS
-            assert not missing, f"{folder}{name}: {missing} is stored, but not verified"
+@pytest.fixture(scope="module")
+def rows():
+    return list(replay.results())
+
+
+def test_all_stored_results_are_reproduced(rows):
+    wrong = [row for row in rows if not row.error <= row.allowed]
+    assert not wrong and {row.network for row in rows} >= set(golden.names())
+
+
+def test_every_stored_result_is_replayed(rows):
+    compared = {(row.network, row.what) for row in rows}
+    for stored in replay.files():
+        missing = {key for key in stored.arrays if (stored.name, key) not in compared} - INPUTS
+        assert not missing, f"{stored.folder}{stored.name}: {missing} is stored, but not verified"
+
+
+def test_every_result_names_the_tool_and_its_version(rows):
+    assert all(any(letter.isdigit() for letter in row.tool) or "PAIR" in row.tool for row in rows)
+    tools = {row.tool.split()[0] for row in rows}
+    assert tools >= {"torch", "captum", "zennit", "grad-cam", "innvestigate", "formula", "PAIR"}
 
 
 def test_a_wrong_number_is_found(monkeypatch):
@@ -36,8 +41,18 @@ def test_a_wrong_number_is_found(monkeypatch):
         return about, arrays
     monkeypatch.setattr(golden, "load", load)
     monkeypatch.setattr(golden, "names", lambda: ["fire"])
+    monkeypatch.setattr(replay, "FOLDERS", {"perturbation/": replay.perturbation})
     with pytest.raises(MinivisError, match=r"1 of \d+ results differ by more than is allowed: fire rise by 1.0e-06"):
         verify()
+
+
+def test_the_report_prints_every_difference(monkeypatch):
+    monkeypatch.setattr(golden, "names", lambda: ["fire"])
+    monkeypatch.setattr(replay, "FOLDERS", {"perturbation/": replay.perturbation})
+    report = verify()
+    assert all(row[""] == "ok" and float(row["difference"]) <= float(row["allowed"]) for row in report.rows())
+    assert {"rise", "extremal_dual", "kernel_shap"} <= {row["what"] for row in report.rows()}
+    assert "largest difference" in report.notes[0] and "captum" in report.notes[1]
 
 
 @pytest.mark.parametrize("got, wanted, expected", [

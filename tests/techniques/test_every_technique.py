@@ -15,7 +15,8 @@ NEEDED = {"unit_gradient": {"unit": "conv1:1"}, "slide": {"unit": "conv1:1"}, "e
           "feature_ablation": {"segments": 5}, "smoothgrad": {"samples": 3}, "integrated_gradients": {"steps": 5}}
 EXPLAIN = ("classify", "filters", "activations", "slide",
            *(name for name, entry in techniques.TECHNIQUES.items() if entry.family in "DE"))
-STEPPED = ("grabcut",)      # a cut is made or not: rounding may move it by a pixel
+# a cut is made or not, a pixel has one rank or the next: rounding may move these by a pixel, and what follows with it
+STEPPED = ("grabcut", "extremal_perturbation")
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,7 @@ import pytest
 
 from minivis.errors import MinivisError
 from minivis.techniques.counter_evidence import counter_evidence
-from minivis.techniques.extremal_perturbation import (
-    Bells,
-    Enlarged,
-    area_gradient,
-    extremal_perturbation,
-    masked_gradient,
-    variation_gradient,
-)
+from minivis.techniques.extremal_perturbation import blurred, extremal_perturbation, ladder_of, masked_gradient
 from minivis.techniques.feature_ablation import feature_ablation
 from minivis.techniques.grabcut import grabcut, seeds_of
 from minivis.techniques.hiding import hiding, segments_of
@@ -22,6 +15,7 @@ from minivis.techniques.kernel_shap import coalitions, kernel_shap, shapley_fit
 from minivis.techniques.lime import fit, lime, similarity
 from minivis.techniques.occlusion import occlusion
 from minivis.techniques.rise import Masks, bilinear, rise
+from minivis.techniques.soft_masks import Enlarged, Spots, area_gradient, variation_gradient
 
 
 def contributions(net, w, picture, target, segments, compactness=10.0, fill="black"):
@@ -137,18 +131,41 @@ def test_counter_evidence_hides_what_lowers_the_class(linear_net, picture):
     assert (result.values <= 0).all() and np.isclose(result.values.min(), -rises[0])
 
 
+def test_counter_evidence_hides_no_window_twice_and_says_its_path(linear_net, picture):
+    net, _ = linear_net()
+    result = counter_evidence(net, picture, target=2, size=4, stride=4, count=12, fill="black")
+    boxes = [step["box"] for step in result.to_dict()["hidden"]]
+    scores = result.path_scores()[:, 2]
+    assert 0 < len(boxes) < 12 and len({tuple(box) for box in boxes}) == len(boxes)
+    assert (np.diff(scores) > 0).all() and scores[0] == result.score
+    assert result.arrays()["path_scores"].shape == (len(boxes) + 1, 3)
+
+
 def test_counter_evidence_says_when_there_is_none(conv_net, picture):
     net = conv_net(positive=True)       # every bit of light raises every class
     result = counter_evidence(net, picture, target=0, size=4, stride=4, fill="black")
     assert "nothing of this size speaks against it" in result.notes[1]
 
 
-@pytest.mark.parametrize("mask", [Enlarged((23, 19), 5), Bells((23, 19), 5, 8.0)])
+@pytest.mark.parametrize("mask", [Enlarged((23, 19), 5), Spots((23, 19), 5, 8.0)])
 def test_the_masks_way_back_is_its_derivative(rng, mask):
-    p, g, dm = rng.random(mask.shape), rng.standard_normal(mask.shape), rng.standard_normal((23, 19))
+    p, g = rng.random(mask.shape), rng.standard_normal(mask.shape)
+    dm = rng.standard_normal(mask(p).shape)
     numeric = ((mask(p + 1e-6 * g) - mask(p - 1e-6 * g)) * dm).sum() / 2e-6
     mask(p)
     assert np.isclose((mask.back(dm) * g).sum(), numeric, rtol=1e-6) and abs(numeric) > 0.01
+
+
+def test_a_spot_is_round_and_lies_where_its_point_is():
+    mask = Spots((29, 36), 7, 10.0)
+    p = np.zeros(mask.shape)
+    p[2, 3] = 1                 # pixel (14, 21)
+    m = mask.inside(mask(p))
+    y, x = np.mgrid[:29, :36]
+    away = np.hypot(y - 14, x - 21)
+    assert m.shape == (29, 36) and np.isclose(m[14, 21], m.max())          # within half its width it is flat
+    assert m[away <= 5].min() > 0.999 and m[away > 5].max() < m[14, 21]
+    assert np.allclose(m[14, 12:22], m[14, 21:31][::-1]) and m[0, 0] < 1e-3
 
 
 def test_the_other_gradients_of_the_mask_are_derivatives(conv_net, picture, rng):
@@ -160,32 +177,59 @@ def test_the_other_gradients_of_the_mask_are_derivatives(conv_net, picture, rng)
         return (f(m + step) - f(m - step)) / 2e-7
 
     def area(m):
-        wanted = np.repeat([0, 1], [round(0.7 * m.size), m.size - round(0.7 * m.size)])
+        wanted = np.repeat([0, 1], [int(0.7 * m.size), m.size - int(0.7 * m.size)])
         return -np.mean((np.sort(m, axis=None) - wanted) ** 2)
 
     def variation(m):
         return -sum((np.abs(np.diff(m, axis=a)) ** 3).sum() for a in (0, 1))
     assert np.isclose((area_gradient(m, 0.3) * g).sum(), slope(area), rtol=1e-5)
     assert np.isclose((variation_gradient(m) * g).sum(), slope(variation), rtol=1e-5)
-    shown = slope(lambda m: masked_gradient(h, m)[0])
-    assert np.isclose((masked_gradient(h, m)[1] * g).sum(), shown, rtol=1e-4) and abs(shown) > 1e-6
+    for ladder in (ladder_of(h), blurred(h.x, 4, 3.0)):
+        for mirrored in (False, True):
+            shown = slope(lambda m: masked_gradient(h, ladder, m, mirrored)[0])      # noqa: B023
+            got = (masked_gradient(h, ladder, m, mirrored)[1] * g).sum()
+            assert np.isclose(got, shown, rtol=1e-4) and abs(shown) > 1e-6
+
+
+def test_the_ladder_goes_from_the_blurred_picture_to_the_sharp_one(conv_net, picture):
+    h = hiding(conv_net(), picture, "zero", target=0)
+    ladder = blurred(h.x, 5, 4.0)
+    rough = [np.abs(np.diff(step, axis=1)).mean() for step in ladder]
+    assert len(ladder) == 5 and np.array_equal(ladder[-1], h.x) and rough == sorted(rough)
+    ones = np.ones(h.x.shape[1:3])
+    assert masked_gradient(h, ladder, ones)[0] == pytest.approx(h.start.value)
 
 
 def test_the_area_prefers_no_place_of_an_even_mask():
-    for mask in (Bells((23, 19), 5, 8.0), Enlarged((23, 19), 5)):
-        m = mask(np.full(mask.shape, 0.5))
-        assert np.ptp(m) < 1e-12 and np.allclose(area_gradient(m, 0.2), -2 * (m - 0.2) / m.size, atol=1e-4)
+    m = np.full((23, 19), 0.5)
+    assert np.allclose(area_gradient(m, 0.2), -2 * (m - 0.2) / m.size, atol=1e-5)
 
 
-def test_extremal_perturbation_shows_the_area_that_holds_the_score(linear_net, picture):
+@pytest.mark.parametrize("variant", ["preserve", "delete", "dual"])
+def test_extremal_perturbation_finds_the_area_that_holds_the_score(linear_net, picture, variant):
     net = linear_net()[0].with_weights({"scores/weight": spot_weights()})
-    result = extremal_perturbation(net, picture, target=0, area=0.25, steps=150, smooth=2.0, cell=2, fill="black",
-                                   area_weight=100.0)
-    inside = result.values[2:6, 2:6].mean()
-    assert inside > 0.8 and abs(result.values.mean() - 0.25) < 0.1
-    hidden = extremal_perturbation(net, picture, target=0, variant="meaningful", steps=150, cell=2, fill="black",
-                                   variation=0.0)
+    result = extremal_perturbation(net, picture, target=0, variant=variant, area=0.2, steps=300, rate=0.05, smooth=2.0,
+                                   cell=2, fill="black", area_weight=100.0, flip=False)
+    outside = result.values.copy()
+    outside[:8, :8] = 0
+    assert result.values[2:6, 2:6].mean() > 0.8 > 0.2 > outside.mean()
+    words = {"preserve": "it alone shown", "delete": "it hidden", "dual": "it hidden"}[variant]
+    assert words in result.notes[0] and f"{variant}, 300 steps" in result.notes[0]
+
+
+def test_a_meaningful_perturbation_hides_what_holds_the_score(linear_net, picture):
+    net = linear_net()[0].with_weights({"scores/weight": spot_weights()})
+    hidden = extremal_perturbation(net, picture, target=0, variant="meaningful", steps=150, rate=0.05, cell=2,
+                                   fill="black", variation=0.0, jitter=0)
     assert hidden.values[2:6, 2:6].mean() > 0.8 > 0.3 > hidden.values[8:].mean()
+
+
+def test_the_papers_steps_are_the_default(conv_net, picture, monkeypatch):
+    from minivis.techniques import extremal_perturbation as module
+    monkeypatch.setattr(module, "STEPS", {"extremal": (3, 0.01), "meaningful": (2, 0.1)})
+    for variant, steps in (("preserve", 3), ("meaningful", 2)):
+        result = extremal_perturbation(conv_net(bias=0.1), picture, variant=variant, cell=4, smooth=3.0)
+        assert f"{steps} steps" in result.notes[0] and result.recipe["options"]["steps"] == steps
 
 
 def spot_weights():

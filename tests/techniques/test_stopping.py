@@ -12,7 +12,7 @@ COUNTED = {
     "lime": ({"samples": 30, "segments": 5}, "samples", "samples"),
     "kernel_shap": ({"samples": 20, "segments": 6}, "coalitions", "samples"),
     "smoothgrad": ({"samples": 20}, "noisy copies", "samples"),
-    "extremal_perturbation": ({"steps": 20}, "steps", "steps"),
+    "extremal_perturbation": ({"steps": 20, "cell": 2, "smooth": 2.0}, "steps", "steps"),
     "scorecam": ({"layer": "conv1"}, "channels", "channels"),
     "ablation_cam": ({"layer": "conv1"}, "channels", "channels"),
 }
