@@ -176,14 +176,17 @@ class InverseFourier(Op):
 KINDS = ("pixels", "fourier", "deep", "generator")
 
 
-def parameterization(kind, net, size, count=1, *, falloff=1.0, decorrelate=True, generator=None, bound=3.0):
+def parameterization(kind, net, size, count=1, *, falloff=1.0, decorrelate=True, generator=None, bound=3.0,
+                     filters=None):
     """The parameterisation of one of the KINDS. falloff and decorrelate are Fourier's, generator and bound the
-    generator's."""
+    generator's, filters the deep prior's."""
     if kind == "pixels":
         return Pixels(net, size, count)
     if kind == "fourier":
         return Fourier(net, size, count, falloff, decorrelate)
     if kind in KINDS:
-        from .priors.deep import DeepPrior, GeneratorPrior
-        return DeepPrior(net, size, count) if kind == "deep" else GeneratorPrior(net, size, generator, count, bound)
+        from .priors.deep import CHANNELS, DeepPrior, GeneratorPrior
+        if kind == "deep":
+            return DeepPrior(net, size, count, filters or CHANNELS)
+        return GeneratorPrior(net, size, generator, count, bound)
     raise MinivisError(f"no parameterisation {kind!r}; there are {', '.join(KINDS)}")

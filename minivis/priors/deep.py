@@ -23,7 +23,10 @@ class DeepPrior:
     """
 
     def __init__(self, net, size, count=1, channels=CHANNELS):
+        if min(channels) < 1:
+            raise MinivisError(f"deep prior: filters {list(channels)} must be at least 1 in every convolution")
         self.net, self.units, self.size, self.count = net, Units(net), tuple(size), count
+        channels = tuple(int(c) for c in channels)
         most = max(0, int(np.log2(min(size) / LEAST)))          # a normalisation needs several positions
         self.sizes = [tuple(-(-n // 2 ** min(k, most)) for n in size) for k in reversed(range(len(channels)))]
         self.channels = channels

@@ -18,7 +18,8 @@ def activations(net: Network, picture: Picture, *, layers: list[Layer] | None = 
                 everything: bool = False, target: Target = None, score: Score = "logit",
                 scaling: Literal["channel", "layer"] = "channel", sort: Literal["index", "mean", "max"] = "index",
                 limit: int = 144, gamma: float = 1.0, alpha: float = 0.75,
-                interpolation: Interpolation = "bilinear") -> Activations | UnitMap | EveryLayer:
+                interpolation: Interpolation = "bilinear",
+                dtype: Literal["float64", "float32", "float16"] | None = None) -> Activations | UnitMap | EveryLayer:
     """What layers compute on a picture: every channel a map, one channel over the picture, or the whole network.
 
     By default a grid of all channels of a layer, at its own resolution (Yosinski et al. 2015, arXiv:1506.06579, show
@@ -41,6 +42,8 @@ def activations(net: Network, picture: Picture, *, layers: list[Layer] | None = 
     gamma           shades are (value / scale) ^ gamma: below 1 weak values are lifted
     alpha           with unit, how much a full value hides of the picture, 0 to 1
     interpolation   with unit, between unit centres: bilinear or nearest
+    dtype           of the numbers that are kept and stored; none means as computed. float16 is half of float32's file,
+                    and enough to find the picture again (invert-codes)
     """
     if unit is not None and (layers or everything):
         raise MinivisError("activations: give one of unit, layers and everything" if not everything
@@ -57,8 +60,10 @@ def activations(net: Network, picture: Picture, *, layers: list[Layer] | None = 
     seen, x = look(net, picture)
     names = [net.layer_name(name) for name in layers] if layers else [_default_layer(net, x.shape)]
     values = net(x, layers=names)
-    how = recipe(activations, net, layers=names, scaling=scaling, sort=sort, limit=limit, gamma=gamma)
-    return Activations({name: _host(values[name].data) for name in names}, scaling=scaling, limit=limit, sort=sort,
+    how = recipe(activations, net, layers=names, scaling=scaling, sort=sort, limit=limit, gamma=gamma,
+                 dtype=dtype)
+    kept = {name: _host(values[name].data).astype(dtype or net.dtype, copy=False) for name in names}
+    return Activations(kept, scaling=scaling, limit=limit, sort=sort,
                        gamma=gamma, seen=seen, recipe=how)
 
 

@@ -10,7 +10,7 @@ PLAIN = {
     "rate": 1.0, "progress": 2.0, "steps": 200, "noise": 10.0, "l2": 0.0, "tv": 0.0, "rivals": 0.0, "decay": 0.0,
     "blur": 0.0, "blur_every": 4, "clip_values": 0.0, "clip_by": "norm", "clip_contributions": 0.0,
     "clip_signed": False, "jitter": 0, "scale": 0.0, "angle": 0.0, "margin": 0, "wrap": False, "clip": True,
-    "positions": "centre", "falloff": 1.0, "decorrelate": True, "bound": 3.0,
+    "positions": "centre", "falloff": 1.0, "decorrelate": True, "bound": 3.0, "filters": None, "settle": False,
 }
 YOSINSKI = {**PLAIN, "rate": 1000.0, "steps": 300}          # rates: found by looking, on SqueezeNet
 
@@ -41,7 +41,8 @@ PRESETS = {
 NEEDED = {
     **dict.fromkeys(("momentum", "normalize", "policy", "progress"), ("optimizer", ("sgd",))),
     **dict.fromkeys(("falloff", "decorrelate"), ("parameterization", ("fourier",))),
-    "bound": ("parameterization", ("generator",)),
+    "bound": ("parameterization", ("generator",)), "filters": ("parameterization", ("deep",)),
+    "settle": ("optimizer", ("adam",)), "clip": ("parameterization", ("pixels", "generator")),
 }
 
 

@@ -39,17 +39,18 @@ def visualize(net: Network, what: list[str], *,
               negative: bool = False, score: Score = "logit", positions: Literal["all", "centre"] | None = None,
               parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
               falloff: float | None = None, decorrelate: bool | None = None, generator: Network = None,
-              bound: float | None = None, optimizer: Literal["sgd", "adam", "lbfgs"] | None = None,
-              rate: float | None = None, momentum: float | None = None,
+              bound: float | None = None, filters: list[int] | None = None,
+              optimizer: Literal["sgd", "adam", "lbfgs"] | None = None, rate: float | None = None,
+              settle: bool | None = None, momentum: float | None = None,
               normalize: Literal["none", "l2", "l1", "rms"] | None = None,
               policy: Literal["constant", "progress", "progress01"] | None = None, progress: float | None = None,
               noise: float | None = None, l2: float | None = None, tv: float | None = None,
               decay: float | None = None, blur: float | None = None, blur_every: int | None = None,
               rivals: float | None = None, clip_values: float | None = None,
               clip_by: Literal["norm", "entry"] | None = None, clip_contributions: float | None = None,
-              clip_signed: bool | None = None, jitter: int | None = None, scale: float | None = None,
-              angle: float | None = None, margin: int | None = None, diversity: float = 0.0, seed=0,
-              monitor=None) -> Synthesis:
+              clip_signed: bool | None = None, clip: bool | None = None, jitter: int | None = None,
+              scale: float | None = None, angle: float | None = None, margin: int | None = None,
+              diversity: float = 0.0, seed=0, monitor=None) -> Synthesis:
     """The picture that raises a class score, a unit, a channel, a layer, or a weighted sum of such goals the most.
 
     x* = argmax s(x) - l2 |x|^2 - tv TV(x), climbed from noise. Simonyan et al. 2014, arXiv:1312.6034; Yosinski et al.
@@ -76,8 +77,10 @@ def visualize(net: Network, what: list[str], *,
     decorrelate   optimise along the colour axes of photographs, not red, green and blue (fourier)
     generator   that trained network: a file made by tools/train_generator.py
     bound       how far a code may go from the mean, in standard deviations (generator)
+    filters     of the untrained network's convolutions, the smallest picture first (deep)
     optimizer   gradient descent with momentum, Adam or L-BFGS
     rate        size of a step: of the gradient, of the normalised gradient, or Adam's
+    settle      let the rate fall over the last 40 percent of the steps (adam)
     momentum    share of the last step that is taken again (sgd)
     normalize   divide each gradient by its Euclidean norm, mean absolute value or root mean square (sgd)
     policy      progress limits every step to a predicted gain, progress01 for probabilities (sgd)
@@ -94,6 +97,7 @@ def visualize(net: Network, what: list[str], *,
     clip_by     whose size clip_values goes by: a pixel's norm over its colours, or each entry's by itself
     clip_contributions   percentage of pixels, those that add least to the score, set to the mean colour in each step
     clip_signed   count what a pixel adds with its sign: those that lower the score go first
+    clip        keep pixels between black and white, and codes within their bound, after every step
     jitter      random shift of every view, in pixels
     scale       random scale of every view: 0.1 means from 0.9 to 1.1
     angle       random rotation of every view, in degrees
@@ -101,11 +105,12 @@ def visualize(net: Network, what: list[str], *,
     diversity   penalty for pictures that look alike to the layer (mean cosine of Gram matrices); needs count > 1
     """
     given = {"positions": positions, "parameterization": parameterization, "falloff": falloff,
-             "decorrelate": decorrelate, "bound": bound, "optimizer": optimizer, "rate": rate, "momentum": momentum,
-             "normalize": normalize, "policy": policy, "progress": progress, "noise": noise, "l2": l2, "tv": tv,
-             "decay": decay, "blur": blur, "blur_every": blur_every, "rivals": rivals, "clip_values": clip_values,
-             "clip_by": clip_by, "steps": steps, "clip_contributions": clip_contributions, "clip_signed": clip_signed,
-             "jitter": jitter, "scale": scale, "angle": angle, "margin": margin}
+             "decorrelate": decorrelate, "bound": bound, "filters": filters, "optimizer": optimizer, "rate": rate,
+             "settle": settle, "momentum": momentum, "normalize": normalize, "policy": policy, "progress": progress,
+             "noise": noise, "l2": l2, "tv": tv, "decay": decay, "blur": blur, "blur_every": blur_every,
+             "rivals": rivals, "clip_values": clip_values, "clip_by": clip_by, "clip_contributions": clip_contributions,
+             "clip_signed": clip_signed, "clip": clip, "jitter": jitter, "scale": scale, "angle": angle,
+             "margin": margin, "steps": steps}
     s = settings(preset, **given)
     what = [what] if isinstance(what, str | int) else what
     goal = objective_of(net, what, score, s["positions"])
@@ -114,14 +119,14 @@ def visualize(net: Network, what: list[str], *,
         raise MinivisError(f"visualize: count {count} and size {side} must be at least 1")
     p = make_parameterization(s["parameterization"], net, [n + 2 * s["margin"] for n in side], count,
                               falloff=s["falloff"], decorrelate=s["decorrelate"], generator=generator,
-                              bound=s["bound"])
+                              bound=s["bound"], filters=s["filters"])
     views = Views(s["margin"], s["jitter"], s["scale"], s["angle"], s["wrap"])
     penalties = _penalties(s, goal, diversity) + _against_rivals(net, s, what, score, negative)
     leads = None if negative else leader_of(net, what, s["positions"])
     evaluate = ascent(net, -goal if negative else goal, p, views, seed, penalties, WAKE, leads)
     random = bool(s["jitter"] or s["scale"] or s["angle"])
     optimiser = optimizer_of(s["optimizer"], s["rate"], s["momentum"], s["normalize"], s["policy"], s["progress"],
-                             fresh=random)
+                             fresh=random, settle=s["steps"] if s["settle"] else None)
     run = Run(evaluate, _beginning(net, p, s, seed, start, side), optimiser, s["steps"],
               after=prior.in_turn(_after(s, p)), start=monitor and monitor.load(),
               event=None if leads is None else "leads")

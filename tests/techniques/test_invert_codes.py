@@ -26,6 +26,14 @@ def test_the_file_gives_what_the_picture_gives(conv_net, picture, codes):
     assert invert_codes(net, codes, layers=["relu1"], **FAST).pictures.shape == (1, 12, 10, 3)
 
 
+def test_half_the_bytes_are_nearly_as_good(conv_net, picture, tmp_path):
+    net = conv_net()
+    activations(net, picture, layers=["conv1"], dtype="float16").save(tmp_path / "half.npz")
+    codes = options._read_codes(tmp_path / "half.npz")
+    assert codes["conv1"].dtype == np.float16
+    assert invert_codes(net, codes, **FAST).numbers["layers"][0]["error"] < 0.05
+
+
 def test_codes_of_other_weights_are_remarked_and_of_other_shapes_refused(conv_net, codes):
     assert "other weights" in invert_codes(conv_net(seed=7), codes, **{**FAST, "steps": 1}).notes[0]
     net = conv_net()

@@ -125,6 +125,7 @@ def test_it_begins_at_a_picture_that_is_given(conv_net, parameterization):
 @pytest.mark.parametrize("options, message", [
     ({"momentum": 0.9}, "does nothing with optimizer adam"), ({"policy": "progress"}, "give --optimizer sgd"),
     ({"preset": "simonyan", "falloff": 2.0}, "does nothing with parameterization pixels"), ({"bound": 2.0}, "bound 2"),
+    ({"filters": [8, 4]}, "give --parameterization deep"), ({"preset": "simonyan", "settle": True}, "settle True"),
     ({"preset": "simonyan", "blur_every": 2}, "without --blur"), ({"clip_signed": True}, "without --clip-contrib")])
 def test_an_option_that_could_do_nothing_is_refused(conv_net, options, message):
     with pytest.raises(MinivisError, match=message):
@@ -139,6 +140,25 @@ def test_a_steeper_falloff_makes_smoother_pictures(conv_net):
     assert slopes[1] < 0.5 * slopes[0]
     grey, coloured = (visualize(conv_net(), ["conv1:2"], decorrelate=d, **SMALL).values[0] for d in (True, False))
     assert not np.allclose(grey, coloured)
+
+
+def test_colours_may_leave_the_range_and_a_deep_prior_has_the_filters_it_is_given(conv_net):
+    free = visualize(conv_net(), ["conv1:2"], preset="simonyan", clip=False, l2=0.0, **SMALL).values
+    assert free.max() > 300 and free.min() < -50
+    r = visualize(conv_net(), ["conv1:2"], preset="deep", filters=[6, 5, 4], **SMALL)
+    assert r.recipe["options"]["filters"] == [6, 5, 4] and r.history["score"][-1] > r.history["score"][0]
+    with pytest.raises(MinivisError, match=r"filters \[6, 0\]"):
+        visualize(conv_net(), ["conv1:2"], preset="deep", filters=[6, 0], **SMALL)
+
+
+def test_a_settled_run_ends_more_calmly(conv_net):
+    steps = {}
+    for settle in (False, True):
+        score = visualize(conv_net(), ["conv1:2"], settle=settle, **{**SMALL, "jitter": 0, "steps": 40},
+                          scale=0.0, angle=0.0).history["score"][:, 0]
+        steps[settle] = np.abs(np.diff(score))
+    assert np.array_equal(steps[True][:20], steps[False][:20])
+    assert steps[True][-4:].max() < 0.3 * steps[False][-4:].max()
 
 
 class StopsAt(SilentMonitor):
