@@ -5,6 +5,7 @@ import numpy as np
 
 from .. import colours as colour
 from .. import losses
+from ..errors import MinivisError
 from ..options import Layer, Mask, Network, Picture, StylePicture
 from ..preprocessing import resize
 from ..results import Synthesis
@@ -38,8 +39,8 @@ def style(net: Network, picture: Picture, *, styles: list[StylePicture],
           masks: list[Mask] | None = None, style_masks: list[Mask] | None = None, style_scale: float = 1.0,
           init: Literal["content", "noise", "picture"] = "content", init_picture: Picture | None = None,
           noise: float = 50.0, pool: Literal["max", "avg"] | None = None,
-          colours: Literal["style", "luminance", "match"] = "style", tile: int | None = None, seed=0, memory=None,
-          monitor=None) -> Synthesis:
+          colours: Literal["style", "luminance", "match"] = "style", margin: int = 8, tile: int | None = None, seed=0,
+          memory=None, monitor=None) -> Synthesis:
     """Style transfer: the picture's content with the Gram matrices of one or several style pictures.
 
     min a sum_l |F_l(x) - F_l(content)|^2 + b sum_l |G_l(x) - G_l(style)|^2 + c TV(x) over the pixels x. Gatys, Ecker,
@@ -80,6 +81,8 @@ def style(net: Network, picture: Picture, *, styles: list[StylePicture],
     pool            all poolings become this; none leaves them as they are
     colours         the style's; luminance: only that is painted, the colours stay; match: the style pictures get the
                     content's mean colour and covariance first
+    margin          pixels of the picture's mirror image around it that are painted too and cut off, because the
+                    network's padding spoils borders; 0 is what the papers do
     tile            work on pieces of this many pixels; none means as the memory limit asks
     """
     o = settings(PRESETS[preset], size=size, steps=steps, scales=scales, optimizer=optimizer)
@@ -89,21 +92,24 @@ def style(net: Network, picture: Picture, *, styles: list[StylePicture],
     contents, wanted = named(net, content_layers or defaults[0]), named(net, style_layers or defaults[1])
     scale, weights = weights_of(net, scale, content_weight, style_weight, tv_weight)
     full = net.see(picture, o["size"], "longest").picture
-    sources = Sources(_dressed(styles, full, colours), shares, masks, style_masks, style_scale, blend, style_loss)
-    task = Task(Painter(net, pool), full, sources, contents, wanted, weights, scale, gram,
+    frame = Frame(full.shape[:2], 0 if gram == "none" else margin)      # sums over more pixels would be larger
+    sources = Sources(_dressed(styles, full, colours), shares, masks and [frame.mask(m) for m in masks], style_masks,
+                      style_scale, blend, style_loss)
+    task = Task(Painter(net, pool), frame, frame.picture(full), sources, contents, wanted, weights, scale, gram,
                 Planner(net, [*contents, *wanted], o["optimizer"], history, memory, tile, kept=contents,
                         whole=style_loss not in SUMS), seed)
     if scales is None:
-        o["scales"] = min(o["scales"], most_scales(full.shape[:2]))
-    sizes = sizes_up_to(full.shape[:2], o["scales"])
+        o["scales"] = min(o["scales"], most_scales(frame.size))
+    sizes = sizes_up_to(frame.size, o["scales"])
     if init == "noise":
         start = task.painter.noise(sizes[0], seed, noise)
     else:
-        first = full if init == "content" else net.see(init_picture, None, "none").picture
-        start = task.painter.z(resize(first, sizes[0], "bicubic"))
+        first = full if init == "content" else resize(net.see(init_picture, None, "none").picture, full.shape[:2],
+                                                      "bicubic")
+        start = task.painter.z(resize(frame.picture(first), sizes[0], "bicubic"))
     z, course, finished = paint(list(zip(sizes, shared(o["steps"], len(sizes)))), task, start,
                                 optimizer_of(o["optimizer"], rate, history), monitor)
-    levels = task.painter.levels(z)
+    levels = frame.cut(task.painter.levels(z))
     if colours == "luminance":
         levels = colour.with_colours_of(levels, resize(full, levels.shape[:2], "bicubic"))
     return painted(levels, course, finished, full, task.planner,
@@ -112,7 +118,7 @@ def style(net: Network, picture: Picture, *, styles: list[StylePicture],
                           weights=weights, content_layers=contents, style_layers=wanted, scale=scale, gram=gram,
                           style_loss=style_loss, blend_weights=shares, blend=blend, masks=masks,
                           style_masks=style_masks, style_scale=style_scale, init=init, init_picture=init_picture,
-                          noise=noise, pool=pool, colours=colours, used=task.planner.used()))
+                          noise=noise, pool=pool, colours=colours, margin=frame.margin, used=task.planner.used()))
 
 
 style.translate = translated        # the command line takes neural-style's options too
@@ -123,6 +129,34 @@ def _dressed(styles, content, colours):
     if colours == "match":
         return [to_uint8(colour.recoloured(p, content)) for p in styles]
     return [to_uint8(colour.grey(p)) for p in styles] if colours == "luminance" else styles
+
+
+class Frame:
+    """`margin` pixels around a picture of size (H, W), less if the picture is small. size: with it."""
+
+    def __init__(self, size, margin):
+        if margin < 0:
+            raise MinivisError(f"style: margin {margin} must be at least 0")
+        self.inner, self.margin = size, min(margin, min(size) - 1)
+        self.size = tuple(n + 2 * self.margin for n in size)
+
+    def picture(self, picture):
+        """A picture (H, W, 3) with its mirror image around it."""
+        m = self.margin
+        return np.pad(picture, ((m, m), (m, m), (0, 0)), "reflect") if m else picture
+
+    def mask(self, mask):
+        """A mask of any size, which is for the picture, with its edge around it; None stays None."""
+        if mask is None:
+            return None
+        mask = np.asarray(mask, np.float64)
+        width = [round(self.margin * n / side) for n, side in zip(mask.shape, self.inner)]
+        return np.pad(mask, [(w, w) for w in width], "edge")
+
+    def cut(self, levels):
+        """Levels of any size without the margin, which is smaller in smaller ones."""
+        top, left = (round(self.margin * n / whole) for n, whole in zip(levels.shape[:2], self.size))
+        return levels[top:len(levels) - top, left:levels.shape[1] - left]
 
 
 class Sources(NamedTuple):
@@ -139,6 +173,7 @@ class Sources(NamedTuple):
 class Task(NamedTuple):
     """One style transfer, whose loss `prepare` makes for each size."""
     painter: Painter
+    frame: Frame
     content: np.ndarray
     sources: Sources
     content_layers: dict
@@ -173,7 +208,8 @@ class Task(NamedTuple):
         s, net, b = self.sources, self.painter.net, self.weights["style"]
         if not b:
             return
-        shown = [net.see(picture, max(16, round(max(size) * s.scale)), "longest").picture for picture in s.pictures]
+        longest = max(size) * max(self.frame.inner) / max(self.frame.size) * s.scale
+        shown = [net.see(picture, max(16, round(longest)), "longest").picture for picture in s.pictures]
         if s.loss != "gram":
             yield from self._other_terms(shown, side)
             return

@@ -11,7 +11,7 @@ from minivis.loading import random_weights
 from minivis.monitor import Stop, read_state, write_state
 from minivis.network import Network
 from minivis.techniques.matching import Painter, Planner, default_layers, shared, sizes_up_to
-from minivis.techniques.style import style
+from minivis.techniques.style import Frame, style
 from minivis.techniques.style_options import ALIASES, translated
 from minivis.techniques.style_strip import style_strip
 from minivis.techniques.texture import texture
@@ -73,9 +73,13 @@ def test_more_weight_for_the_style_means_less_content(net, pictures):
 
 def test_a_strip_goes_from_content_to_style(net, pictures):
     content, red, _ = pictures
-    strip = style_strip(net, content, styles=[red], ratios=[0.01, 1, 100], size=56, steps=15)
+    ratios = [0.01, 0.3, 10]
+    strip = style_strip(net, content, styles=[red], ratios=ratios, size=56, steps=60)
+    last = {name: [float(r.history[name][-1, 0]) for r in strip.results] for name in ("content", "style")}
+    far = [value / ratio for value, ratio in zip(last["style"], ratios)]
     change = [np.abs(result.values[0] - content).mean() for result in strip.results]
-    assert change[0] < change[1] < change[2] and strip.captions[2] == "style weight 800"
+    assert far[0] > far[1] > far[2] and last["content"] == sorted(last["content"]) and change == sorted(change)
+    assert strip.captions[2] == "style weight 80"
     with pytest.raises(MinivisError, match="1 to 24 numbers"):
         style_strip(net, content, styles=[red], ratios=[])
 
@@ -128,7 +132,33 @@ def test_sizes_grow_and_weights_keep_their_meaning(net, pictures):
     assert 0.2 < large.history["style"][0, 0] / small.history["style"][0, 0] < 5
     grown = style(net, content, styles=[red], size=224, scales=3, steps=5, optimizer="adam")
     assert grown.pictures.shape == (1, 160, 224, 3) and len(grown.history["loss"]) == 5
-    assert list(grown.recipe["options"]["used"]) == ["80 x 112", "113 x 158", "160 x 224"]
+    assert list(grown.recipe["options"]["used"]) == ["88 x 120", "124 x 170", "176 x 240"]      # with the margin
+
+
+@pytest.mark.parametrize("size, margin", [((40, 56), 8), ((5, 30), 8), ((9, 9), 0), ((1, 4), 8)])
+def test_a_margin_is_the_mirror_image_and_is_cut_off_again(size, margin):
+    picture = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype(np.uint8)
+    frame = Frame(size, margin)
+    framed = frame.picture(picture)
+    m = min(margin, min(size) - 1)
+    assert frame.margin == m and framed.shape[:2] == frame.size == (size[0] + 2 * m, size[1] + 2 * m)
+    assert np.array_equal(frame.cut(framed), picture)
+    assert not m or np.array_equal(framed[m - 1, m:-m], picture[1])
+    mask = np.arange(20.0)[:, None].repeat(10, 1)       # of another size than the picture
+    assert frame.mask(mask).shape == tuple(n + 2 * round(m * n / side) for n, side in zip((20, 10), size))
+    assert frame.mask(mask).max() == 19
+
+
+def test_a_margin_keeps_the_padding_out_of_the_picture(net, pictures):
+    """A flat picture in a flat style: what the border has and the middle has not comes from the network's padding."""
+    flat = np.full((48, 48, 3), 90, np.uint8)
+    colour = np.full((48, 48, 3), [200, 60, 40], np.uint8)
+    apart = []
+    for margin in (0, 8):
+        made = style(net, flat, styles=[colour], size=48, scales=1, steps=12, margin=margin).values[0]
+        middle = made[12:-12, 12:-12].mean(axis=(0, 1))
+        apart.append(np.abs(np.concatenate([made[0], made[-1]]) - middle).mean())
+    assert apart[1] < 0.5 * apart[0] and apart[0] > 1
 
 
 OTHERS = ("moments", "correlations", "histogram", "patches", "sliced")
