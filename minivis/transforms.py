@@ -60,7 +60,7 @@ class Resample(Op):
         check_picture(x, "resample")
         self.x_shape = x.shape
         matrix = self._matrix(*x.shape[1:3], x.dtype)
-        self.back = matrix.T if self.needs[0] else None
+        self.back = matrix.T.tocsr() if self.needs[0] else None
         return apply_sparse(matrix, x, self.size)
 
     def backward(self, dy):
