@@ -86,12 +86,15 @@ class Fourier:
     rgb = sigmoid(C irfft2(scale z) / 4), scale = sqrt(h w) / max(frequency, 1 / max(h, w))^falloff: every frequency has
     the size it has in photographs, so that a step changes coarse and fine structures alike. Olah, Mordvintsev, Schubert
     2017, doi:10.23915/distill.00007 (preconditioning). decorrelate False: C = 1, and colours move each on its own.
+    bounded False: the sigmoid's tangent at grey in its place, so that a loss that is nearly quadratic in the picture
+    stays so; colours may then leave 0 to 255, and it is for a penalty to keep them.
     (h, w) is the least size from (H, W) up whose transform is fast, and the picture its middle: a transform of a prime
     number of rows (227, ImageNet's) takes ten times as long.
     """
 
-    def __init__(self, net, size, count=1, falloff=1.0, decorrelate=True):
+    def __init__(self, net, size, count=1, falloff=1.0, decorrelate=True, bounded=True):
         H, W = size
+        self.bounded = bounded
         self.net, self.units, self.size, self.canvas = net, Units(net), (H, W), tuple(fast_length(n) for n in size)
         h, w = self.canvas
         self.shape = (count, h, w // 2 + 1, 3, 2)
@@ -110,8 +113,10 @@ class Fourier:
 
     def from_picture(self, picture):
         """(H, W, 3) grey levels -> z; black and white become nearly so, as no z makes them quite."""
-        part = np.clip(np.asarray(picture, np.float64) / 255, 0.02, 0.98)
-        plain = np.log(part / (1 - part)) @ np.linalg.inv(self.colours.astype(np.float64))
+        part = np.asarray(picture, np.float64) / 255
+        inside = np.clip(part, 0.02, 0.98)
+        plain = np.log(inside / (1 - inside)) if self.bounded else 4 * part - 2
+        plain = plain @ np.linalg.inv(self.colours.astype(np.float64))
         around = [(b, n - m - b) for b, n, m in zip(self.before, self.canvas, self.size)]
         spectrum = np.fft.rfft2(np.pad(plain, [*around, (0, 0)], "edge"), axes=(0, 1))
         z = np.stack([spectrum.real, spectrum.imag], -1)[None] / self.scale
@@ -124,7 +129,8 @@ class Fourier:
         if self.canvas != self.size:
             plain = plain[:, down:down + H, right:right + W]
         mixed = ops.conv2d(plain, xp.asarray(self.colours[None, None]))
-        return ops.sigmoid(mixed) * 255.0 + xp.asarray(self.units.black)
+        part = ops.sigmoid(mixed) if self.bounded else mixed * 0.25 + 0.5
+        return part * 255.0 + xp.asarray(self.units.black)
 
     def clip(self, z):
         """z itself: the sigmoid keeps every picture between black and white."""
@@ -176,14 +182,14 @@ class InverseFourier(Op):
 KINDS = ("pixels", "fourier", "deep", "generator")
 
 
-def parameterization(kind, net, size, count=1, *, falloff=1.0, decorrelate=True, generator=None, bound=3.0,
-                     filters=None):
-    """The parameterisation of one of the KINDS. falloff and decorrelate are Fourier's, generator and bound the
+def parameterization(kind, net, size, count=1, *, falloff=1.0, decorrelate=True, bounded=True,
+                     generator=None, bound=3.0, filters=None):
+    """The parameterisation of one of the KINDS. falloff, decorrelate and bounded are Fourier's, generator and bound the
     generator's, filters the deep prior's."""
     if kind == "pixels":
         return Pixels(net, size, count)
     if kind == "fourier":
-        return Fourier(net, size, count, falloff, decorrelate)
+        return Fourier(net, size, count, falloff, decorrelate, bounded)
     if kind in KINDS:
         from .priors.deep import CHANNELS, DeepPrior, GeneratorPrior
         if kind == "deep":

@@ -5,7 +5,7 @@ import pytest
 from minivis.gradcheck import gradcheck
 from minivis.layers import Layer
 from minivis.network import Network
-from minivis.parameterize import Fourier, InverseFourier, Pixels, parameterization
+from minivis.parameterize import Fourier, InverseFourier, Pixels, fast_length, parameterization
 from minivis.preprocessing import Preprocessing
 from minivis.tensor import Tensor, gradient
 from minivis.transforms import Resample, Views
@@ -45,6 +45,30 @@ def test_a_fourier_picture_has_valid_colours_and_true_gradients(net):
     levels = p.levels(z)
     assert levels.shape == (2, 6, 5, 3) and levels.min() > 0 and levels.max() < 255 and levels.std() > 5
     assert gradcheck(lambda t: p.units.of(p(t)), z) < 1e-7
+
+
+@pytest.mark.parametrize("size", [(6, 5), (13, 17)])
+def test_a_picture_can_be_written_as_coefficients_and_read_back(size):
+    picture = np.random.default_rng(2).integers(15, 240, (*size, 3))
+    for p in (Fourier(NETS[1], size), Fourier(NETS[1], size, falloff=2.0, decorrelate=False),
+              Fourier(NETS[1], size, bounded=False)):
+        z = p.from_picture(picture)
+        assert z.shape == p.shape and np.abs(p.levels(z)[0] - picture).max() < 1e-9
+
+
+def test_an_unbounded_fourier_picture_is_linear_in_its_coefficients():
+    p = Fourier(NETS[0], (13, 17), bounded=False)
+    a, b = p.start(1, noise=0.3), p.start(2, noise=0.3)
+    grey = p.levels(0 * a)
+    assert np.allclose(grey, 127.5) and np.allclose(p.levels(a + 2 * b) - grey,
+                                                    p.levels(a) - grey + 2 * (p.levels(b) - grey))
+    assert gradcheck(lambda t: p.units.of(p(t)), a) < 1e-7
+
+
+def test_a_size_that_transforms_slowly_is_cut_out_of_one_that_does_not():
+    assert [fast_length(n) for n in (1, 13, 224, 227, 251)] == [1, 14, 224, 231, 252]
+    p = Fourier(NETS[0], (13, 17))
+    assert p.canvas == (14, 18) and p.levels(p.start()).shape == (1, 13, 17, 3)
 
 
 def test_noise_of_a_picture_does_not_depend_on_how_many_there_are():

@@ -6,6 +6,7 @@ Needs nothing but pictures; labels are not used. Writes a weights file (float16)
 kept back in the upper rows, what the generator makes of their codes below. An interrupted run goes on with --resume.
 """
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -51,15 +52,23 @@ def main():
             print(f"{step.done} of {step.total}, {(time.monotonic() - begun) / 60:.1f} min: "
                   + ", ".join(f"{name} {value:.4f}" for name, value in step.terms.items()), flush=True)
         if step.done % 200 == 0 or step.done == step.total:
-            deliver(task, net, kept, a.out)
+            deliver(task, net, kept, a.out, recipe(a, step.done))
         if a.minutes and time.monotonic() - begun > 60 * a.minutes:
             break
-    deliver(task, net, kept, a.out)
+    deliver(task, net, kept, a.out, recipe(a, trainer.done))
 
 
-def deliver(task, net, kept, out):
+def recipe(a, done):
+    """What the file says of how it came about; whose codes it reads is in its `source`."""
+    options = {name: getattr(a, name) for name in ("split", "network", "layer", "seen", "batch", "rate", "width")}
+    return json.dumps({"trained_by": "tools/train_generator.py", **options, "steps": a.steps, "done": done},
+                      sort_keys=True)
+
+
+def deliver(task, net, kept, out, how):
     """Write the generator as it is, and what it makes of pictures that were kept back."""
     generator = task.trained()
+    generator.meta["recipe"] = how
     minivis_hdf5.write(generator, out, "float16")
     code = net(net.preprocessing.normalize(kept, net.dtype), layers=[task.layer])[task.layer].data
     z = (code - generator.weights["code/shift"].data) / generator.weights["code/scale"].data

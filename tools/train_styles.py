@@ -1,6 +1,6 @@
 """Train the style networks that come with minivis, weights/style_*.h5, with its own engine and its own minivgg.
 
-    python -m tools.train_styles --data tiny-imagenet-200/train [--only mosaic] [--work FOLDER]
+    python -m tools.train_styles --data tiny-imagenet-200/train [--only waves] [--work FOLDER]
 
 Practised on are Tiny ImageNet, enlarged, and pieces of the photographs that come with matplotlib and scikit-learn, each
 of the two as often as the other. A network goes through stages, `minivis train-style` with the options below, each
@@ -21,7 +21,6 @@ from minivis.monitor import TerminalMonitor
 SHAPE = {"width": 16, "blocks": 4, "batch": 1}
 STONES = {"style": "mosaic", "steps": 3000, "size": 128}            # from nothing: any style begins here
 STAGES = {
-    "mosaic": [STONES, {"style": "mosaic", "steps": 1500, "size": 192, "style_size": 288, "content_weight": 3.0}],
     "waves": [STONES, {"style": "waves", "steps": 2000, "size": 160, "style_size": 320, "content_weight": 1.5}],
 }
 

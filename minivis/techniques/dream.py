@@ -101,7 +101,7 @@ class Dreamer:
     def __init__(self, net, weights, channels, guide, octaves, octave_scale, steps, rate, jitter, memory, seed):
         self.net, self.units, self.weights, self.channels = net, Units(net), weights, channels
         self.octaves, self.octave_scale, self.steps, self.rate = octaves, octave_scale, steps, rate
-        self.jitter, self.seed, self.notes, self.replays = jitter, seed, [], Replays()
+        self.jitter, self.seed, self.notes, self.sides, self.replays = jitter, seed, [], {}, Replays()
         self.budget = batching.default_budget() if memory is None else batching.parse_bytes(memory)
         self.guide = None if guide is None else self._features(guide)
         self._check_channels()
@@ -199,7 +199,13 @@ class Dreamer:
                 for name in self.weights}
 
     def _tile_side(self, H, W):
-        """The largest side of tiles, at most the whole picture, whose pass fits into the memory."""
+        """The largest side of tiles, at most the whole picture, whose pass fits into the memory; worked out once for
+        each size."""
+        if (H, W) not in self.sides:
+            self.sides[H, W] = self._fitting_side(H, W)
+        return self.sides[H, W]
+
+    def _fitting_side(self, H, W):
         side = max(H, W)
         while side > 2 * HALO:
             shape = (1, min(H, side + 2 * HALO), min(W, side + 2 * HALO), 3)

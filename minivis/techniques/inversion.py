@@ -127,7 +127,7 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
                    good=0.0, seed=0, start=None):
     """(Run, parameterisation) that looks for `repeats` pictures of `size` whose activations at `layer` are `code`
     (1, ...): all that is left of the picture, so a stored code will do."""
-    p = make_parameterization(parameterization, net, size, repeats, generator=generator)
+    p = make_parameterization(parameterization, net, size, repeats, generator=generator, bounded=False)
     usual_rate, usual_noise = USUAL[parameterization]
     if optimizer == "auto":
         optimizer = best_optimizer(net, layer, size, parameterization)

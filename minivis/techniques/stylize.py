@@ -181,13 +181,17 @@ def _check_makes_pictures(net):
 
 def _step(net, size):
     """What the sides of a picture must be multiples of, so that the network's picture has the same size: found by
-    asking for the output's size."""
+    asking for the output's size. A picture too small to be mirrored at its border grows with the step."""
     from ..shapes import infer_shapes
+    wrong = f"network {net.name} changes the size of pictures, so it is no style network"
     for step in (1, 2, 4, 8, 16, 32, 64):
         padded = tuple(-(-n // step) * step for n in size)
-        if infer_shapes(net.table, (*padded, 3))[net.output_layer][:2] == padded:
-            return step
-    raise MinivisError(f"network {net.name} changes the size of pictures, so it is no style network")
+        try:
+            if infer_shapes(net.table, (*padded, 3))[net.output_layer][:2] == padded:
+                return step
+        except MinivisError as error:
+            wrong = str(error)
+    raise MinivisError(wrong)
 
 
 def _continued(picture, below, right):

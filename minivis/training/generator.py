@@ -15,6 +15,7 @@ from ..errors import MinivisError
 from ..generator import doublings_of, generator_layers, untrained_generator
 from ..optimize import host
 from ..parameterize import to_device
+from ..provenance import network_identity
 from ..tensor import Tensor
 from .style import Perceptual
 
@@ -38,7 +39,8 @@ class GeneratorTask:
         self.weights = {"pixels": 1.0, "content": 1.0, "tv": 0.0, **(weights or {})}
         mean, deviation = self._statistics()
         layers = generator_layers(net.channels(self.layer), doublings_of(net, self.layer), width)
-        self.net = untrained_generator(layers, mean, deviation, seed, f"{net.name} {self.layer}")
+        source = f"codes of {self.layer} of {net.name}, weights {network_identity(net)['weights'][:16]}"
+        self.net = untrained_generator(layers, mean, deviation, seed, source)
         self.net.weights.unfreeze()
         self.perceptual = Perceptual(net, {net.layer_name(n): w for n, w in seen.items()}, {}, self.weights)
 

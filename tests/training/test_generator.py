@@ -8,6 +8,7 @@ from minivis.layers import Layer
 from minivis.monitor import read_state, write_state
 from minivis.network import Network
 from minivis.priors.deep import GeneratorPrior
+from minivis.provenance import network_identity
 from minivis.training.generator import GeneratorTask
 from minivis.training.style import StyleTrainer
 
@@ -37,6 +38,7 @@ def test_it_learns_and_comes_back_from_its_file(net, task, tmp_path):
     assert not any(t.needs_grad for t in generator.weights.values())
     minivis_hdf5.write(generator, tmp_path / "g.h5", "float32")
     again = minivis_hdf5.read(tmp_path / "g.h5")
+    assert again.meta["source"] == f"codes of pool1 of eye, weights {network_identity(net)['weights'][:16]}"
     prior = GeneratorPrior(net, (16, 16), again)
     code = task._code(task.pictures[:1])
     z = (code - again.weights["code/shift"].data) / again.weights["code/scale"].data
