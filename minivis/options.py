@@ -230,6 +230,12 @@ def _help(function, name):
     return ""
 
 
+def caution(function):
+    """The docstring's `Caution: ...`, up to the next empty line, or "": what a reader of the result must know."""
+    text = (inspect.getdoc(function) or "").partition("Caution: ")[2].split("\n\n")[0]
+    return " ".join(text.split())
+
+
 def summary(function):
     """The first sentence of the docstring."""
     return (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")

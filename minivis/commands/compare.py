@@ -11,7 +11,7 @@ from ..errors import MinivisError
 from ..image import check_writable, read
 from ..monitor import SilentMonitor
 from ..objectives import Score
-from ..options import File, Mask, Network, Target, reserved
+from ..options import File, Mask, Network, Target, caution, reserved
 from ..results import Attribution, Comparison
 from ..results.report import Report
 from ..techniques.common import class_dict, recipe
@@ -66,6 +66,7 @@ def examine(net, picture, names, *, target=None, score="prob", mask=None, quick=
                      **robust(net, picture, index, explain, result, shifts, seed), "gap": result.gap,
                      "seconds": round(seconds, 2)})
         result.seen = h.seen                    # the same for all: shown once
+        result.notes = [note for note in result.notes if not note.startswith("Caution: ")]      # below, for all
         results.append(result)
         monitor.step(len(rows), total)
     first = results[0]
@@ -84,7 +85,7 @@ def examine(net, picture, names, *, target=None, score="prob", mask=None, quick=
              + ", ".join(f"{key} {value}" for key, value in GOOD.items()) + ".",
              "like edges: rank correlation with an edge detector; randomised: rank correlation with the map of a "
              "network whose weights are all random (after its top layer alone: top).",
-             *(f"{name}: {line}" for name, e in explainers.items() for line in e.cautions())]
+             *(f"{name}: {e.caution()}" for name, e in explainers.items() if e.caution())]
     how = recipe(compare, net, seed, techniques=list(explainers), target=target, score=score, mask=mask,
                  quick=quick, shifts=shifts)
     label = class_dict(net, index)["label"] or f"class {index}"
@@ -110,11 +111,9 @@ class Explainer:
         target = {"targets": [index]} if self.many else {"target": index}
         return self.function(net, picture, **target, **self.options)
 
-    def cautions(self):
-        """The Caution lines of the docstring."""
-        text = inspect.getdoc(self.function) or ""
-        found = text.partition("Caution: ")[2].split("\n\n")[0]
-        return [" ".join(found.split())] if found else []
+    def caution(self):
+        """The technique's caution, or ""."""
+        return caution(self.function)
 
 
 def region_seen(net, mask, picture):

@@ -74,7 +74,7 @@ class Attribution(Result):
         if self.values.ndim == 3:
             unit = (self.quantity or "value") + ", for R, G and B alike; grey is 0"
         else:
-            unit = self.quantity or "value"
+            unit = (self.quantity or "value") + ("; red is above 0, blue below" if shown.low < 0 else "")
         return Panel(self._map_title(), shown.picture, shown, unit)
 
     def _map_title(self):

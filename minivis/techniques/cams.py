@@ -126,5 +126,5 @@ def finish(net, seen_view, values, upsample, relu, recipe, what, notes=(), stopp
                        stopped=stopped, gap=gap)
 
 
-UPSAMPLED = {"centres": "receptive-field centres", "corners": "aligned corners", "half_pixel": "aligned edges",
-             "nearest": "nearest neighbour"}
+UPSAMPLED = {"centres": "receptive-field centres, the border's values going on outside the outermost",
+             "corners": "aligned corners", "half_pixel": "aligned edges", "nearest": "nearest neighbour"}

@@ -7,6 +7,7 @@ import numpy as np
 from .. import kernels
 from ..errors import MinivisError
 from ..objectives import class_scores
+from ..options import caution
 from ..provenance import make_recipe
 from ..results import Attribution
 from ..sparse import field_if_smaller, pixels_of
@@ -163,11 +164,19 @@ def at_relus(rule, relus):
 
 
 def attribution(net, seen, start, values, gradient, recipe, notes=(), stopped=(), **more):
-    """An Attribution of this start; a map that is all zero says why. stopped: what stopped_after says."""
-    notes = [*notes, *stopped, *([] if np.any(values) else [why_zero(start)])]
+    """An Attribution of this start, with its technique's caution; a map that is all zero says why. stopped: what
+    stopped_after says."""
+    notes = [*notes, *stopped, *([] if np.any(values) else [why_zero(start)]), *cautions(recipe["technique"])]
     more["partial"] = bool(stopped)
     return Attribution(values, gradient, start.target, start.value, start.kind, seen, layer=start.layer, recipe=recipe,
                        notes=notes, **more)
+
+
+def cautions(name):
+    """["Caution: ..."] of the technique of this name, or []."""
+    from . import TECHNIQUES, load
+    text = caution(load(name)) if name in TECHNIQUES else ""
+    return [f"Caution: {text}"] if text else []
 
 
 def stopped_after(done, total, what):

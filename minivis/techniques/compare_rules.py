@@ -2,8 +2,7 @@
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Comparison
-from . import deconvnet, guided_backprop
-from .common import Positions, attribution, begin, input_gradient, look, recipe
+from .common import Positions, attribution, begin, cautions, input_gradient, look, recipe
 
 CAPTIONS = {
     "plain": "Gradient: passes where the ReLU was on",
@@ -34,4 +33,6 @@ def compare_rules(net: Network, picture: Picture, *, target: Target = None, unit
                                    recipe=how | {"technique": rule}))
     return Comparison(results, list(CAPTIONS.values()), title="What a ReLU lets through on the way back", recipe=how,
                       notes=["Each map has its own scale, printed below it.",
-                             deconvnet.CAUTION, guided_backprop.CAUTION])
+                             *(f"{captioned}: {line}" for captioned, name in
+                               (("Deconvnet", "deconvnet"), ("Guided backprop", "guided_backprop"))
+                               for line in cautions(name))])

@@ -9,7 +9,7 @@ from ..results import Occlusion
 from ..results.base import describe_target
 from ..targets import class_labels, resolve_class
 from ..tensor import Tensor
-from .common import Positions, begin, class_dict, look, recipe, stopped_after
+from .common import Positions, begin, cautions, class_dict, look, recipe, stopped_after
 from .occlusion import FILLS, Fill, answers, filled, hide_and_score, hide_incrementally, spread, window_starts
 
 ROUNDING = 32           # units in the last place by which a score must rise: less is rounding
@@ -75,7 +75,8 @@ def counter_evidence(net: Network, picture: Picture, *, target: Target = None, u
                  count=count, fill=fill, score=score)
     kind = score if start is None else start.kind
     notes = [f"Windows of {size} x {size} pixels, filled with {FILLS[fill]}.",
-             *story(path, index, kind, name_of(net) if start is None else None, described), *stopped]
+             *story(path, index, kind, name_of(net) if start is None else None, described), *stopped,
+             *cautions("counter_evidence")]
     return Occlusion(values.astype(net.dtype), None, described, float(clean[index]), kind, seen, layer=layer,
                      signed=True, scores=first, clean=clean, positions=places, window=window, column=index, path=path,
                      recipe=how, notes=notes, partial=bool(stopped))

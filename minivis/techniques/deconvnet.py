@@ -6,9 +6,6 @@ from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
 from .common import Positions, at_relus, attribution, begin, input_gradient, look, recipe, starting_with
 
-CAUTION = ("A deconvnet looks at the picture only through the max-pooling switches "
-           "(Mahendran and Vedaldi 2016): without them it would draw the same for every picture.")
-
 
 def deconvnet(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
               positions: Positions = "strongest", score: Score = "logit", relus: list[Layer] | None = None,
@@ -33,6 +30,6 @@ def deconvnet(net: Network, picture: Picture, *, target: Target = None, unit: Un
     seen, x = look(net, picture, needs_grad=True)
     start = begin(net, x, target=target, unit=unit, positions=positions, score=score)
     g = input_gradient(net, x, starting_with(start, start_with), rules=at_relus("deconv", relus))
-    return attribution(net, seen, start, g, g, signed=True, quantity="deconvnet projection", notes=[CAUTION],
+    return attribution(net, seen, start, g, g, signed=True, quantity="deconvnet projection",
                        recipe=recipe(deconvnet, net, target=target, unit=unit, positions=positions, score=score,
                                      relus=relus, start_with=start_with))

@@ -24,9 +24,9 @@ def deeplift(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     rounding and layers without such a rule (response normalisation, products) leave.
 
     values (H, W) signed, or (H, W, 3) with reduce "none".
-    Batch normalisation is linear and its derivative exact, so that it need not be folded into the layer before.
-    Caution: the map is relative to the baseline: where the picture has the baseline's colour it is zero. Local response
-    normalisation passes its derivative at the picture, not a quotient; the gap shows what that misses.
+    Batch normalisation is linear and its derivative exact, so that it need not be folded into the layer before. Local
+    response normalisation passes its derivative at the picture, not a quotient; the gap shows what that misses.
+    Caution: the map is relative to the baseline: where the picture has the baseline's colour it is zero.
 
     target    the class: an index, a WordNet id or a label; none means the network's first choice
     unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN

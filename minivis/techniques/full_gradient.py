@@ -49,7 +49,8 @@ def full_gradient(net: Network, picture: Picture, *, target: Target = None, unit
                        + ("" if scaling == "none" else f", each {scaling} scaled to 0..1"),
                        gap=total - start.value,
                        notes=[f"The input contributes {float(from_input.sum()):.4g}, the biases of {len(with_bias)} "
-                              f"layers {total - float(from_input.sum()):.4g}; enlarged by {UPSAMPLED[upsample]}."],
+                              f"layers {total - float(from_input.sum()):.4g}; enlarged by {UPSAMPLED[upsample]}.",
+                              "The gap is that of all contributions, before the map takes their size and scales them."],
                        recipe=recipe(full_gradient, net, target=target, unit=unit, positions=positions,
                                      scaling=scaling, upsample=upsample))
 

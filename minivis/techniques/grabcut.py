@@ -6,7 +6,7 @@ from ..graph_cut import BACKGROUND, OBJECT, PROBABLY_BACKGROUND
 from ..graph_cut import grabcut as cut_out
 from ..options import Network, Picture, Target, Unit
 from ..results import Segmentation
-from .common import Positions, begin, input_gradient, look, recipe, why_zero
+from .common import Positions, begin, cautions, input_gradient, look, recipe, why_zero
 from .saliency import REDUCERS
 
 
@@ -44,6 +44,7 @@ def grabcut(net: Network, picture: Picture, *, target: Target = None, unit: Unit
     notes = [f"Seeds: the most salient {100 * (1 - object_quantile):.3g} % are object, the least salient "
              f"{100 * background_quantile:.3g} % background.", f"{100 * inside.mean():.1f} % of the picture is object."]
     notes += [] if inside.any() else [why_zero(start)] if not saliency.any() else ["The colours give no object away."]
+    notes += cautions("grabcut")
     return Segmentation(inside.astype(net.dtype), None, start.target, start.value, start.kind, seen, layer=start.layer,
                         signed=False, saliency=saliency, seeds=seeds, quantity="1: object, 0: background", recipe=how,
                         notes=notes)

@@ -6,9 +6,6 @@ from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
 from .common import Positions, at_relus, attribution, begin, input_gradient, look, recipe, starting_with
 
-CAUTION = ("Guided backprop sharpens edges of the picture and hardly depends on the upper weights "
-           "(Adebayo et al. 2018, arXiv:1810.03292): it shows what could have mattered, not why this class won.")
-
 
 def guided_backprop(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
                     positions: Positions = "strongest", score: Score = "logit", relus: list[Layer] | None = None,
@@ -18,7 +15,8 @@ def guided_backprop(net: Network, picture: Picture, *, target: Target = None, un
     dx = dy where x > 0 and dy > 0, at each ReLU. Springenberg, Dosovitskiy, Brox, Riedmiller 2015, arXiv:1412.6806.
 
     values (H, W, 3): signed, score per unit of network input.
-    Caution: the picture hardly depends on the upper weights (Adebayo et al. 2018, arXiv:1810.03292).
+    Caution: it sharpens edges of the picture and hardly depends on the upper weights (Adebayo et al. 2018,
+    arXiv:1810.03292): it shows what could have mattered, not why this class won.
 
     target    the class: an index, a WordNet id or a label; none means the network's first choice
     unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL (its strongest) or LAYER:CHANNEL@ROW,COLUMN
@@ -30,6 +28,6 @@ def guided_backprop(net: Network, picture: Picture, *, target: Target = None, un
     seen, x = look(net, picture, needs_grad=True)
     start = begin(net, x, target=target, unit=unit, positions=positions, score=score)
     g = input_gradient(net, x, starting_with(start, start_with), rules=at_relus("guided", relus))
-    return attribution(net, seen, start, g, g, signed=True, quantity="guided gradient", notes=[CAUTION],
+    return attribution(net, seen, start, g, g, signed=True, quantity="guided gradient",
                        recipe=recipe(guided_backprop, net, target=target, unit=unit, positions=positions,
                                      score=score, relus=relus, start_with=start_with))

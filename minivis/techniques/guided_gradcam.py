@@ -4,7 +4,6 @@ from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
 from .cams import UPSAMPLED, Upsample, enlarge, view, weighted
 from .common import Positions, attribution, input_gradient, recipe
-from .guided_backprop import CAUTION
 
 
 def guided_gradcam(net: Network, picture: Picture, *, target: Target = None, unit: Unit = None,
@@ -31,9 +30,10 @@ def guided_gradcam(net: Network, picture: Picture, *, target: Target = None, uni
     big = enlarge(net, where, v.layer, v.x.shape[1:3], upsample)
     g = input_gradient(net, v.x, v.start, rules="guided")
     values = g * big[:, :, None]
-    notes = [f"Grad-CAM of layer {v.layer}, enlarged by {UPSAMPLED[upsample]}.", CAUTION]
+    notes = [f"Grad-CAM of layer {v.layer}, enlarged by {UPSAMPLED[upsample]}."]
     if not where.any():
         notes.append("The map is all zero: everything at this layer speaks against the target.")
-    return attribution(net, v.seen, v.start, values, g, signed=True, quantity="guided gradient x Grad-CAM", notes=notes,
+    return attribution(net, v.seen, v.start, values, g, signed=True, notes=notes,
+                       quantity="guided gradient \N{MULTIPLICATION SIGN} Grad-CAM",
                        recipe=recipe(guided_gradcam, net, target=target, unit=unit, positions=positions, score=score,
                                      layer=v.layer, upsample=upsample))

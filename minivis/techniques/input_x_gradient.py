@@ -31,6 +31,7 @@ def input_x_gradient(net: Network, picture: Picture, *, target: Target = None, u
     g = input_gradient(net, x, start)
     values = g * net.to_rgb(host(x.data)[0])
     return attribution(net, seen, start, over_colours(values) if reduce == "sum" else values, g, signed=True,
-                       quantity=f"input x gradient ({start.kind})", gap=float(values.sum(dtype="f8")) - start.value,
+                       quantity=f"input \N{MULTIPLICATION SIGN} gradient ({start.kind})",
+                       gap=float(values.sum(dtype="f8")) - start.value,
                        recipe=recipe(input_x_gradient, net, target=target, unit=unit, positions=positions,
                                      score=score, reduce=reduce))

@@ -27,8 +27,9 @@ def lrp(net: Network, picture: Picture, *, target: Target = None, unit: Unit = N
     stabilisers took on the way.
 
     values (H, W) signed, or (H, W, 3) with reduce "none".
-    Caution: z_plus and deep Taylor hardly depend on the upper weights (Sixt et al. 2020, arXiv:1912.09818). Local
-    response normalisation hands relevance on unchanged, so what channels inhibit in each other is not seen.
+    Local response normalisation hands relevance on unchanged, so what channels inhibit in each other is not seen.
+    Caution: rules that count only what speaks for an output (z_plus, alpha_beta:1:0, deep Taylor) hardly depend on the
+    upper weights (Sixt et al. 2020, arXiv:1912.09818).
 
     target    the class: an index, a WordNet id or a label; none means the network's first choice
     unit      start at a unit instead: LAYER (its strongest), LAYER:CHANNEL or LAYER:CHANNEL@ROW,COLUMN

@@ -13,7 +13,7 @@ from ..results import Comparison, Occlusion
 from ..results.base import describe_target
 from ..targets import resolve_class
 from ..tensor import Tensor
-from .common import Positions, begin, class_dict, look, recipe, stopped_after
+from .common import Positions, begin, cautions, class_dict, look, recipe, stopped_after
 from .sampling import all_along, host, score_of
 
 Fill = Literal["mean", "zero", "black", "grey", "white", "blur", "noise"]
@@ -72,7 +72,8 @@ def occlusion(net: Network, picture: Picture, *, targets: list[Target] | None = 
             None, None, target, float(clean[column]), score if start is None else start.kind, seen,
             layer=net.logits_layer if start is None else start.layer, signed=True, scores=scores, clean=clean,
             ground=before, positions=places, window=size, column=column, alone=hide == "rest", recipe=how,
-            partial=bool(stopped), notes=[said(size, stride, fill, hide, aggregate), *stopped])
+            partial=bool(stopped), notes=[said(size, stride, fill, hide, aggregate), *stopped,
+                                            *cautions("occlusion")])
         values = np.nan_to_num(result.changes())
         if aggregate != "none":
             values = spread(result.changes(), places, size, x.shape[1:3], aggregate == "mean")

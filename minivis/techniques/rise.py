@@ -6,7 +6,7 @@ from ..errors import MinivisError
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Attribution
-from .common import Positions, recipe, stopped_after, why_zero
+from .common import Positions, cautions, recipe, stopped_after, why_zero
 from .hiding import hiding
 from .occlusion import FILLS, Fill
 
@@ -43,7 +43,7 @@ def rise(net: Network, picture: Picture, *, target: Target = None, unit: Unit = 
     values /= len(scores) * keep
     stopped = stopped_after(len(scores), samples, "masks")
     notes = [f"{len(scores)} masks of {cells} x {cells} cells, {100 * keep:g} % open; hidden places show "
-             f"{FILLS[fill]}.", *stopped, *([] if values.any() else [why_zero(h.start)])]
+             f"{FILLS[fill]}.", *stopped, *([] if values.any() else [why_zero(h.start)]), *cautions("rise")]
     how = recipe(rise, net, seed, target=target, unit=unit, positions=positions, score=score, samples=samples,
                  cells=cells, keep=keep, fill=fill)
     return MeanScore(values.astype(net.dtype), None, h.start.target, h.start.value, h.start.kind, h.seen,
