@@ -45,6 +45,8 @@ def parser():
     p.add_argument("--weight-decay", type=float, default=5e-4)
     p.add_argument("--smoothing", type=float, default=0.1)
     p.add_argument("--scale", type=float, default=0.3, help="least share of the picture that a resized crop shows")
+    p.add_argument("--average", type=int, default=1, metavar="N",
+                   help="the result is the mean of the weights at the ends of the last N cycles")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--curve", metavar="PNG", help="where to draw the loss curve in the end")
     p.add_argument("--device", default="auto")
