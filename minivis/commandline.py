@@ -128,6 +128,11 @@ def parser_for(name, function):
         what = "a folder if there are several pictures" if takes_pictures else "a picture file"
         common.add_argument("-o", "--output", metavar="OUT.png", help=f"where the picture goes; {what}")
         common.add_argument("--raw", metavar="OUT.npz", help="also write the numbers: arrays and the recipe")
+        if techniques.TECHNIQUES[name].family in techniques.MAPS:
+            common.add_argument("--scale", type=float, metavar="X", dest="ends_at", help="the figure's colours end at "
+                                "this value, so that figures can be compared (default: where the technique lets them)")
+            common.add_argument("--percentile", type=float, metavar="P", dest="ends_percentile",
+                                help="or at this percentile of |values|; 100: at the largest")
         if techniques.TECHNIQUES[name].family in techniques.MAKING:
             common.add_argument("--figure", metavar="FIGURE.png", help="also write the picture among what it was made "
                                 "of: the course of the score, differences, what the network says")
@@ -258,6 +263,9 @@ class Job:
         row = {"image": source} if source is not None else {}
         if result is None:
             return row
+        ends = [getattr(self.args, name, None) for name in ("ends_at", "ends_percentile")]
+        if ends != [None, None]:
+            result.set_scale(*ends)
         for file in (picture_file, raw_file):
             if file is not None:
                 result.save(file)

@@ -106,3 +106,15 @@ def test_help_of_every_technique_names_its_options(name, capsys):
     assert commandline.main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert "--network" in text and "usage: minivis " + name.replace("_", "-") in text
+
+
+@pytest.mark.parametrize("ends, largest", [([], 99.5), (["--percentile", "100"], 100), (["--percentile", "50"], 50)])
+def test_the_colours_end_where_the_command_line_says(folder, tmp_path, monkeypatch, ends, largest):
+    from minivis import show
+    seen = []
+    monkeypatch.setattr(show, "symmetric_scale", lambda v, p=99.5, f=show.symmetric_scale: seen.append(p) or f(v, p))
+    assert commandline.main(["input-x-gradient", str(folder / "a.png"), "--network", str(folder / "tiny.h5"), "-o",
+                             str(tmp_path / "x.png"), "-q", *ends]) == 0
+    assert set(seen) == {None if largest == 100 else largest}
+    assert commandline.main(["saliency", str(folder / "a.png"), "--network", str(folder / "tiny.h5"), "-o",
+                             str(tmp_path / "x.png"), "-q", "--scale", "-1"]) == 1

@@ -111,7 +111,8 @@ def test_targets_in_words(target, words):
 def test_what_was_seen_in_words():
     picture = np.zeros((20, 30, 3), np.uint8)
     assert "as it is" in seen_line(Seen(picture, Box(0, 0, 20, 30), (20, 30)))
-    assert "the whole picture (40 × 60) at 20 × 30" in seen_line(Seen(picture, Box(0, 0, 40, 60), (40, 60)))
+    whole = seen_line(Seen(picture, Box(0, 0, 40, 60), (40, 60)))
+    assert "the whole picture (40 × 60) at 20 × 30" in whole.replace("\N{NO-BREAK SPACE}", " ")
     assert "rows 5 to 25 and columns 0 to 30" in seen_line(Seen(picture, Box(5, 0, 25, 30), (30, 30)))
 
 
@@ -193,3 +194,27 @@ def test_jsonable_takes_what_techniques_are_given():
     value = {"x": np.float32(0.5), "n": np.int64(3), "t": (1, 2), "s": {2, 1}, "nan": float("nan"), "f": np.sum,
              3: None}
     assert jsonable(value) == {"x": 0.5, "n": 3, "t": [1, 2], "s": [1, 2], "nan": "nan", "f": "sum", "3": None}
+
+
+def test_the_ends_of_the_colours_can_be_set_for_pictures_that_are_to_be_compared():
+    values = np.linspace(-1, 3, 600).reshape(20, 30)
+    usual = Attribution(values, None, TARGET, 5.0, "logit", SEEN, signed=True)
+    assert usual.shown().high == pytest.approx(np.percentile(np.abs(values), 99.5), rel=1e-6)
+    usual.set_scale(scale=8.0)
+    assert (usual.shown().low, usual.shown().high) == (-8, 8) and not usual.shown().clipped
+    usual.set_scale(percentile=100)
+    assert usual.shown().high == 3
+    heat = Attribution(np.abs(values), None, TARGET, 5.0, "logit", SEEN, signed=False)
+    Comparison([usual, heat]).set_scale(scale=2.0)
+    assert heat.shown().high == 2 and heat.shown().low == 0 and usual.shown().high == 2
+    colour = Attribution(np.repeat(values[:, :, None], 3, axis=2), None, TARGET, 5.0, "logit", SEEN)
+    colour.set_scale(percentile=50)
+    assert colour.shown().clipped == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("ends, words", [
+    ({"scale": 0.0}, "above 0"), ({"percentile": 0.0}, "percentile 0"), ({"percentile": 101.0}, "101"),
+    ({"scale": 1.0, "percentile": 9.0}, "not both")])
+def test_impossible_ends_are_refused(ends, words):
+    with pytest.raises(MinivisError, match=words):
+        Attribution(np.ones((2, 2)), None).set_scale(**ends)

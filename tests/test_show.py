@@ -168,3 +168,9 @@ def test_zeros_do_not_count_in_a_scale():
     values[:5, :5] = np.linspace(-1, 1, 25).reshape(5, 5)
     assert show.symmetric_scale(values) > 0.9 and show.heat(np.abs(values)).high > 0.9
     assert show.signed(values).clipped < 0.0005 and show.symmetric_scale(np.zeros(4)) == 0
+
+
+def test_a_no_break_space_breaks_no_line():
+    face = show.font(13)
+    text = "at 128\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}128"
+    assert show.wrap(text, face.getlength(text) - 2, face) == ["at", text[3:]]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import show
+from ..errors import MinivisError
 from ..figures import mark_boxes
 from ..provenance import jsonable
 from .base import Panel, Result, describe_target, number, picture_panel, seen_line
@@ -21,7 +22,8 @@ class Attribution(Result):
     score: the target's score of kind `score_kind` ("logit", "prob", "logprob", "activation"), read at `layer`.
     partial: the run was stopped, and the map is made of what there was until then; a note says how much.
     seen: the preprocessing.Seen the network got. gap: sum of values minus what theory says they sum to, or None.
-    signed: whether values have a sign; None asks the values. quantity: what one value is, in words.
+    signed: whether values have a sign; None asks the values. quantity: what one value is, in words. ends: where the
+    colours end, as `set_scale` was told.
     """
 
     values: np.ndarray
@@ -35,16 +37,35 @@ class Attribution(Result):
     quantity: str = field(default="", kw_only=True)
     signed: bool | None = field(default=None, kw_only=True)
     partial: bool = field(default=False, kw_only=True)
+    ends: dict = field(default_factory=dict, kw_only=True)
+
+    def set_scale(self, scale=None, percentile=None):
+        if scale is not None and not scale > 0:
+            raise MinivisError(f"scale {scale:g} must be above 0: it is the value at which the colours end")
+        if percentile is not None and not 0 < percentile <= 100:
+            raise MinivisError(f"percentile {percentile:g} must lie above 0 and be at most 100")
+        if scale is not None and percentile is not None:
+            raise MinivisError(f"give a scale ({scale:g}) or a percentile ({percentile:g}) for the colours, not both")
+        self.ends = {} if percentile is None else {"percentile": None if percentile == 100 else percentile}
+        if scale is not None:
+            self.ends = {"scale": scale}
+
+    def signed_colours(self, values, **usual):
+        """show.signed or show.signed_rgb with the ends that were set, or the usual ones."""
+        return (show.signed_rgb if values.ndim == 3 else show.signed)(values, **usual | self.ends)
+
+    def heat_colours(self, values, **usual):
+        """show.heat likewise."""
+        ends = {"high" if key == "scale" else key: value for key, value in self.ends.items()}
+        return show.heat(values, **usual | ends)
 
     def heading(self):
         return super().heading() + (" (partial: the run was stopped)" if self.partial else "")
 
     def shown(self):
         """The map as a picture with its scale."""
-        if self.values.ndim == 3:
-            return show.signed_rgb(self.values)
         signed = bool(np.min(self.values) < 0) if self.signed is None else self.signed
-        return show.signed(self.values) if signed else show.heat(self.values)
+        return self.signed_colours(self.values) if signed or self.values.ndim == 3 else self.heat_colours(self.values)
 
     def arrays(self):
         seen = {} if self.seen is None else {"seen_picture": self.seen.picture, "seen_box": np.array(self.seen.box)}
@@ -101,7 +122,7 @@ class Attribution(Result):
         if max(bottom - top, right - left) > min(height, width) / 2:
             return []
         part = np.s_[top:bottom, left:right]
-        shown = show.signed_rgb(self.values[part])
+        shown = self.signed_colours(self.values[part])
         where = f"Rows {top} to {bottom} and columns {left} to {right}; the map is zero everywhere else."
         return [Panel("Close-up of the picture", self.seen.picture[part], caption=where),
                 Panel("Close-up of the map", shown.picture)]
@@ -129,7 +150,7 @@ class Occlusion(Attribution):
     alone: bool = field(default=False, kw_only=True)
 
     def shown(self):
-        return show.signed(self.values, percentile=None)
+        return self.signed_colours(self.values, percentile=None)
 
     def changes(self):
         """(positions_y, positions_x): clean - hidden of the target, or shown alone - all hidden."""

@@ -20,6 +20,8 @@ SPELT = {"lrp": "Layer-wise relevance propagation", "deeplift": "DeepLIFT", "cam
          "tcav": "Concept directions (TCAV)", "guided_gradcam": "Guided Grad-CAM",
          "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
 
+TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
+
 
 @dataclass(eq=False)
 class Result:
@@ -56,6 +58,11 @@ class Result:
     def to_dict(self):
         """The numbers for --json, without arrays."""
         return {"technique": self.recipe.get("technique"), "notes": list(self.notes)}
+
+    def set_scale(self, scale=None, percentile=None):
+        """Where the colours of maps end: at the value `scale`, or at this percentile of |values|, 100 being the
+        largest. Without either each figure's colours end where its technique lets them."""
+        raise MinivisError(f"{self.technique}: its figure has no colour scale that could be set")
 
     # What every result can do
 
@@ -158,7 +165,7 @@ def seen_line(seen):
     else:
         top, left, bottom, right = (round(edge) for edge in seen.box)
         part = f"rows {top} to {bottom} and columns {left} to {right}"
-    return f"the network saw {part} ({tall} \N{MULTIPLICATION SIGN} {wide}) at {height} \N{MULTIPLICATION SIGN} {width}"
+    return f"the network saw {part} ({tall}{TIMES}{wide}) at\N{NO-BREAK SPACE}{height}{TIMES}{width}"
 
 
 def picture_panel(seen, title="What the network saw"):

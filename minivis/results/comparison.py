@@ -24,6 +24,10 @@ class Comparison(Result):
         if self.captions is not None and len(self.captions) != len(self.results):
             raise ValueError(f"Comparison: {len(self.captions)} captions for {len(self.results)} results")
 
+    def set_scale(self, scale=None, percentile=None):
+        for result in self.results:
+            result.set_scale(scale, percentile)
+
     def arrays(self):
         return {f"{i}_{name}": array for i, result in enumerate(self.results)
                 for name, array in result.arrays().items()}

@@ -3,7 +3,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import show
 from .attribution import Attribution
 from .base import Panel
 
@@ -33,7 +32,7 @@ class Segmentation(Attribution):
         ground = (self.seen.picture * 0.5 + 127).astype(np.uint8)
         ground[self.seeds == 1] = CERTAIN_OBJECT
         ground[self.seeds == 0] = CERTAIN_BACKGROUND
-        shown = show.heat(self.saliency)
+        shown = self.heat_colours(self.saliency)
         return [Panel("What the network saw", self.seen.picture),
                 Panel("Saliency", shown.picture, shown, "largest |gradient| of the three colours"),
                 Panel("Seeds", ground, caption="Red: certain object; blue: certain background."), self.main_panel()]

@@ -28,6 +28,7 @@ FAMILIES = {
     "I": "Texture and style",
 }
 
+MAPS = "DE"             # families whose result is a map over the pixels
 MAKING = "FGHI"         # families whose result is a picture of its own, made in many steps
 
 TECHNIQUES = {

@@ -1,7 +1,6 @@
 """RISE: random masks, each weighted by the score that it leaves."""
 import numpy as np
 
-from .. import show
 from ..errors import MinivisError
 from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
@@ -55,7 +54,7 @@ class MeanScore(Attribution):
     """Every pixel has some score, so the colours begin at the least one and not at 0."""
 
     def shown(self):
-        return show.heat(self.values, low=None)
+        return self.heat_colours(self.values, low=None)
 
 
 class Masks:
