@@ -1,7 +1,7 @@
 """What techniques return: numbers first, and a figure that says what they are."""
 
 from ..provenance import make_recipe
-from .adversarial import Adversarial, PatchAttack
+from .adversarial import Adversarial, Applied
 from .atlas import Atlas
 from .attribution import Attribution, Occlusion
 from .base import Result
@@ -25,7 +25,7 @@ from .slide import Slide
 from .synthesis import ChannelSheet, Reconstructions, Synthesis
 from .unit_map import UnitMap
 
-__all__ = ["Activations", "Adversarial", "Atlas", "Attribution", "ChannelSheet", "Classification", "Comparison",
-           "Concepts", "EveryLayer", "FilterMatches", "Filters", "LinearExplanation", "Map", "Neighbours",
-           "Occlusion", "PatchAttack", "PatchFilters", "Patches", "Probes", "Reconstructions", "Report", "Result",
+__all__ = ["Activations", "Adversarial", "Applied", "Atlas", "Attribution", "ChannelSheet", "Classification",
+           "Comparison", "Concepts", "EveryLayer", "FilterMatches", "Filters", "LinearExplanation", "Map",
+           "Neighbours", "Occlusion", "PatchFilters", "Patches", "Probes", "Reconstructions", "Report", "Result",
            "Segmentation", "Similarity", "Slide", "Synthesis", "UnitMap", "make_recipe"]

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import show
-from ..figures import number
+from ..figures import named_grid, number
 from ..provenance import jsonable
+from ..targets import label_text
 from .base import Panel
 from .synthesis import Synthesis
 
@@ -55,17 +56,32 @@ class Adversarial(Synthesis):
 
 
 @dataclass(eq=False)
-class PatchAttack(Synthesis):
-    """A sticker (`pictures`), and `examples`: uint8 pictures with it on them."""
+class Applied(Synthesis):
+    """A change that is made to many pictures (`pictures`: a sticker, a perturbation), and `examples`: uint8 pictures
+    with it on them, with what the network says before and after (`names`)."""
 
     examples: list = field(default_factory=list, kw_only=True)
+    names: list = field(default_factory=list, kw_only=True)
 
     def arrays(self):
         return {**super().arrays(), "examples": np.stack(self.examples)}
 
     def panels(self):
+        columns = show.good_columns(len(self.examples), *self.examples[0].shape[:2])
         return [self.main_panel(), Panel(f"On {len(self.examples)} of the pictures",
-                                         show.grid(np.stack(self.examples), padding=4)), *self.history_panels()]
+                                         named_grid(self.examples, self.names, columns, padding=6), exact=True),
+                *self.history_panels()]
+
+
+def before_and_after(net, before, after):
+    """Two classes as the words below an example."""
+    return f"{short_label(net, before)}\n\N{RIGHTWARDS ARROW} {short_label(net, after)}"
+
+
+def short_label(net, index, most=24):
+    """A class's first name, cut where it is long."""
+    text = label_text(net, index).split(",")[0]
+    return text if len(text) <= most else text[:most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _words(rows):

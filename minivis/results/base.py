@@ -16,7 +16,9 @@ SPELT = {"lrp": "Layer-wise relevance propagation", "deeplift": "DeepLIFT", "cam
          "scorecam": "Score-CAM", "ablation_cam": "Ablation-CAM", "eigencam": "Eigen-CAM", "smoothgrad": "SmoothGrad",
          "bim": "Basic iterative method (BIM)", "fgsm": "Fast gradient sign method (FGSM)", "deepfool": "DeepFool",
          "pgd": "Projected gradient descent (PGD)", "carlini_wagner": "Carlini and Wagner's attack", "cka": "CKA",
-         "grabcut": "GrabCut", "dream": "DeepDream", "lime": "LIME", "kernel_shap": "KernelSHAP", "rise": "RISE",
+         "universal": "Universal perturbation", "fool": "Fooling picture", "invert": "Feature inversion",
+         "invert_codes": "Inversion of stored codes", "grabcut": "GrabCut",
+         "dream": "DeepDream", "lime": "LIME", "kernel_shap": "KernelSHAP", "rise": "RISE",
          "tcav": "Concept directions (TCAV)", "guided_gradcam": "Guided Grad-CAM",
          "input_x_gradient": "Input \N{MULTIPLICATION SIGN} gradient"}
 

@@ -115,17 +115,20 @@ class ChannelSheet(Synthesis):
 
 @dataclass(eq=False)
 class Reconstructions(Synthesis):
-    """Pictures made from layers' activations, each named below by its `captions`, after the picture they stand for."""
+    """Pictures made from layers' activations, each named below by its `captions`, after the picture they stand for.
+    What is saved is the row, or the picture alone if there is but one."""
 
     def sheet(self):
+        return self.pictures[0] if len(self.pictures) == 1 else self.row()
+
+    def row(self):
         first = [] if self.original is None else [self.original]
         names = ["the picture"] * len(first) + self.captions
-        repeats = self.recipe["options"].get("repeats", 1)
-        columns = repeats if repeats > 1 and not first else show.good_columns(len(names), *self.pictures.shape[1:3])
-        return named_grid([*first, *self.pictures], names, columns, padding=8)
+        return named_grid([*first, *self.pictures], names, show.good_columns(len(names), *self.pictures.shape[1:3]),
+                          padding=8)
 
     def panels(self):
-        return [Panel("From the activations of each layer", self.sheet(), exact=True)]
+        return [Panel("From the activations of each layer", self.row(), exact=True)]
 
 
 def line_chart(values, at=None, ends=None, width=420, height=240):

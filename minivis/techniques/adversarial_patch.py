@@ -10,7 +10,8 @@ from ..optimize import Adam, Point, Run, host
 from ..options import Mask, Network, Picture, Target
 from ..parameterize import to_device
 from ..preprocessing import resize
-from ..results import PatchAttack
+from ..results import Applied
+from ..results.adversarial import before_and_after
 from ..targets import label_text
 from ..tensor import Op, Tensor, gradient
 from ..transforms import apply_sparse
@@ -25,7 +26,7 @@ CHECKS = 4              # places on each picture where the finished patch is jud
 def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, share: float = 0.1,
                       shape: Literal["circle", "square"] = "circle", mask: Mask = None, steps: int = 300,
                       batch: int = 2, rate: float = 0.05, scale: float = 0.2, angle: float = 22.5, seed=0,
-                      monitor=None) -> PatchAttack:
+                      monitor=None) -> Applied:
     """A round sticker that, laid anywhere on any picture, makes the network see the target.
 
     max over p of the mean of log P(target | A(p, u, l, t)); A lays patch p on picture u at place l, turned and scaled
@@ -73,11 +74,11 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
               start=monitor and monitor.load())
     finished = follow(run, monitor, lambda p: layer.picture(host(p)[0]))
     patch = np.rint(host(run.z)[0].astype(np.float64) * 255) / 255
-    counts, examples = judge(victim, layer, originals, patch, wanted, seed)
+    counts, examples, names = judge(victim, layer, originals, patch, wanted, seed)
     picture = layer.picture(patch)[None]
     words = f"{100 * counts['success']:.0f} % of {counts['placements']} new placements are taken for the target"
-    return PatchAttack(picture, patch[None] * 255, stacked(run.history), picture, picture,
-                       target=f"to be taken for {label_text(net, wanted)}", examples=examples,
+    return Applied(picture, patch[None] * 255, stacked(run.history), picture, picture,
+                       target=f"to be taken for {label_text(net, wanted)}", examples=examples, names=names,
                        captions=[f"{words}; {100 * counts['clean']:.0f} % of the pictures alone, "
                                  f"{100 * counts['other']:.0f} % with another patch."],
                        numbers={**counts, "steps": run.done, "class": wanted},
@@ -88,20 +89,24 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
 
 
 def judge(victim, layer, originals, patch, wanted, seed):
-    """({"success", "clean", "other", "placements"}, examples uint8): the patch at places that were never drawn."""
-    hits, others, examples, other = [], [], [], _middle(originals, layer.sides)
+    """({"success", "clean", "other", "placements"}, examples uint8, their names): the patch at places that were never
+    drawn."""
+    hits, others, examples, names, other = [], [], [], [], _middle(originals, layer.sides)
+    before = [victim.reads(o) for o in originals]
     for n, original in enumerate(originals):
         for k in range(CHECKS):
             for sticker, found in ((patch, hits), (other(n), others)):
                 draw = np.random.default_rng([seed, ATTACK, 4, n, k])
                 ink = Tensor(to_device(victim.net, sticker[None].astype(victim.net.dtype)))
                 u = layer.on(victim.of(original), ink, draw).data
-                found.append(victim.reads(victim.rounded(u)) == wanted)
+                seen = victim.reads(victim.rounded(u))
+                found.append(seen == wanted)
                 if sticker is patch and k == 0 and n < SHOWN:
                     examples.append(victim.rounded(u))
-    clean = [victim.reads(o) == wanted for o in originals]
+                    names.append(before_and_after(victim.net, before[n], seen))
+    clean = [first == wanted for first in before]
     return {"success": float(np.mean(hits)), "clean": float(np.mean(clean)), "other": float(np.mean(others)),
-            "placements": len(hits)}, examples
+            "placements": len(hits)}, examples, names
 
 
 def _middle(originals, sides):

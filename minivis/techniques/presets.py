@@ -17,7 +17,7 @@ YOSINSKI = {**PLAIN, "rate": 1000.0, "steps": 300}          # rates: found by lo
 PRESETS = {
     # Olah, Mordvintsev, Schubert 2017, and the code of Lucid: a spectrum of noise, seen shifted, scaled and turned
     "lucid": {**PLAIN, "parameterization": "fourier", "optimizer": "adam", "rate": 0.05, "steps": 256, "noise": 0.01,
-              "jitter": 8, "scale": 0.1, "angle": 10.0, "margin": 12, "rivals": 1.0, "positions": "all"},
+              "jitter": 8, "scale": 0.1, "angle": 10.0, "margin": 12, "rivals": 5.0, "positions": "all"},
     # Simonyan et al. 2014, section 2: from the mean picture, an L2 penalty; the paper gives no numbers
     "simonyan": {**PLAIN, "rate": 400.0, "normalize": "l2", "momentum": 0.5, "l2": 3e-7, "noise": 1.0},
     # Yosinski et al. 2015, table 1: four settings found by random search
@@ -30,10 +30,10 @@ PRESETS = {
                "blur_every": 10, "jitter": 16, "wrap": True},
     # Ulyanov, Vedaldi, Lempitsky 2018: the weights of an untrained network are what is optimised
     "deep": {**PLAIN, "parameterization": "deep", "optimizer": "adam", "rate": 0.005, "steps": 256, "noise": 1.0,
-             "rivals": 1.0, "jitter": 8, "scale": 0.1, "angle": 10.0, "margin": 12, "positions": "all"},
+             "rivals": 5.0, "jitter": 8, "scale": 0.1, "angle": 10.0, "margin": 12, "positions": "all"},
     # Nguyen et al. 2016: the code of a trained generator is (--generator FILE)
     "generator": {**PLAIN, "parameterization": "generator", "optimizer": "adam", "rate": 0.1, "noise": 0.3,
-                  "rivals": 1.0, "jitter": 4, "scale": 0.05, "angle": 5.0, "positions": "all"},
+                  "rivals": 5.0, "jitter": 4, "scale": 0.05, "angle": 5.0, "positions": "all"},
 }
 
 

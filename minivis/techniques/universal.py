@@ -6,16 +6,18 @@ from ..errors import MinivisError
 from ..optimize import Descent, Point, Run, host
 from ..options import Network, Picture
 from ..parameterize import to_device
-from ..results import Synthesis
+from ..results import Applied
+from ..results.adversarial import before_and_after
 from .common import recipe
 from .synthesis import follow, stacked, to_uint8
-from .victim import ATTACK, check_victim, fooled
+from .victim import ATTACK, check_victim
 
 GREY = 128
+SHOWN = 6           # pictures with the perturbation in the result
 
 
 def universal(net: Network, pictures: list[Picture], *, epsilon: float = 10.0, passes: int = 10, rate: float = 1.0,
-              seed=0, monitor=None) -> Synthesis:
+              seed=0, monitor=None) -> Applied:
     """One perturbation for all pictures, at most `epsilon` grey levels anywhere, that changes the network's choice.
 
     d <- clip(d + rate sign(dJ(u_i + d)/du), +-epsilon), picture after picture in random order, J the cross-entropy of
@@ -54,14 +56,18 @@ def universal(net: Network, pictures: list[Picture], *, epsilon: float = 10.0, p
               start=monitor and monitor.load())
     finished = follow(run, monitor, lambda d: magnified(levels_of(d), epsilon)[0])
     levels = levels_of(run.z)
-    share = share_fooled(victim, originals, held, levels[0])
+    changed = [to_uint8(o + levels[0]) for o in originals]
+    seen = [victim.reads(c) for c in changed]
+    share = float(np.mean([a != b for a, b in zip(held, seen)]))
     picture = magnified(levels, epsilon)
-    return Synthesis(picture, levels, stacked(run.history), picture, picture, target="any other class on every picture",
-                     captions=[f"{100 * share:.0f} % of {len(originals)} pictures fooled."],
-                     numbers={"fooled": share, "linf": int(np.abs(levels).max()), "steps": run.done},
-                     notes=[f"Shown around grey, magnified {127 / epsilon:.3g} times.",
-                            *([] if finished else ["The run was stopped early."])],
-                     recipe=recipe(universal, net, seed, pictures=originals, epsilon=epsilon, passes=passes, rate=rate))
+    return Applied(picture, levels, stacked(run.history), picture, picture, target="any other class on every picture",
+                   examples=changed[:SHOWN],
+                   names=[before_and_after(net, *pair) for pair in zip(held[:SHOWN], seen)],
+                   captions=[f"{100 * share:.0f} % of {len(originals)} pictures fooled."],
+                   numbers={"fooled": share, "linf": int(np.abs(levels).max()), "steps": run.done},
+                   notes=[f"Shown around grey, magnified {127 / epsilon:.3g} times.",
+                          *([] if finished else ["The run was stopped early."])],
+                   recipe=recipe(universal, net, seed, pictures=originals, epsilon=epsilon, passes=passes, rate=rate))
 
 
 def levels_of(d):
@@ -73,8 +79,3 @@ def magnified(levels, epsilon):
     """Signed levels as a picture around grey whose ends are +-epsilon."""
     return to_uint8(GREY + levels * 127 / epsilon)
 
-
-def share_fooled(victim, originals, held, levels):
-    """The share of uint8 pictures whose class changes when `levels` are added and colours clipped to 0..255."""
-    logits = [victim.look(victim.of(to_uint8(o + levels)))[0] for o in originals]
-    return float(np.mean([fooled(row[None], h, 1)[0] for row, h in zip(logits, held)]))
