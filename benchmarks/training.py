@@ -20,7 +20,9 @@ import numpy as np
 
 from . import machine
 
-CLASSES, SEED, RATE, TOLERANCE = 200, 3, 0.05, 2e-4
+CLASSES, SEED, RATE = 200, 3, 0.05
+# At 32 px float32 PyTorch in channels_last order is 1.4e-4 to 2.2e-4 away from float64 in the second loss (ours: 1e-6)
+TOLERANCE = 5e-4
 ENGINES = ("ours", "channels_last", "nchw")
 
 

@@ -1,9 +1,9 @@
 """How long each technique takes with its defaults, beside what its entry in TECHNIQUES says; `minivis demo --all`
 announces the sum of the entries.
 
-    python -m tools.time_defaults [NAME or FAMILY ...] [--clock wall|cpu]
+    python -m tools.time_defaults [NAME or FAMILY ...] [--clock wall|cpu] [--pictures FOLDER]
 
-wall, on two idle cores. cpu: half of the processor time, where others work on the machine.
+wall, on two idle cores. cpu: half of the processor time, where others work on the machine. FOLDER keeps the figures.
 """
 import argparse
 import tempfile
@@ -18,6 +18,7 @@ def main(arguments=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("only", nargs="*", help="techniques by name, families by letter")
     p.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    p.add_argument("--pictures", type=Path, metavar="FOLDER")
     args = p.parse_args(arguments)
     from minivis import load_network, techniques
     from minivis.commands.demo import chosen, show
@@ -25,12 +26,14 @@ def main(arguments=None):
     from minivis.errors import MinivisError
     clock = time.perf_counter if args.clock == "wall" else lambda: time.process_time() / 2
     total = {"measured": 0.0, "stated": 0.0}
-    with tempfile.TemporaryDirectory() as folder:
-        materials = Materials(Path(folder), load_network())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.pictures or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        materials = Materials(folder, load_network())
         for name in chosen(args.only):
             before = clock()
             try:
-                show(name, materials, Path(folder), True, 0, None)
+                show(name, materials, folder, True, 0, None)
             except (Unavailable, MinivisError) as why:
                 print(f"{name:24} {why}", flush=True)
                 continue

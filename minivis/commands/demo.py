@@ -28,8 +28,8 @@ def demo(net: Network, *, out: File = "minivis-demo", only: list[str] | None = N
     names = chosen(only)
     if all:
         expected = sum(techniques.TECHNIQUES[name].seconds for name in names)
-        print(f"{len(names)} techniques with their defaults: about {expected / 60:.0f} minutes on two cores",
-              file=sys.stderr)
+        time_needed = "a minute" if expected < 90 else f"{expected / 60:.0f} minutes"
+        print(f"{len(names)} techniques with their defaults: about {time_needed} on two cores", file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
     materials, begun = Materials(folder, net, seed), time.perf_counter()
     shown, skipped = [], []
