@@ -16,11 +16,13 @@ from . import (
     batch_norm,
     blas,
     boxes,
+    buffers,
     chain,
     compile_cache,
     convolution,
     linear,
     lrn,
+    max_pooling,
     pooling,
     relu,
     resample,
@@ -58,8 +60,8 @@ linear_backward_input = _either(linear.linear_backward_input)
 linear_backward_weight = _either(weight_gradient.linear_backward_weight)
 gram = _either(weight_gradient.gram)
 cut_boxes = _either(boxes.cut_boxes, boxes.plain)      # of incremental occlusion, which runs on CPUs alone
-max_pool_forward = _either(pooling.max_pool_forward)
-max_pool_backward = _either(pooling.max_pool_backward)
+max_pool_forward = _either(max_pooling.max_pool_forward)
+max_pool_backward = _either(max_pooling.max_pool_backward)
 avg_pool_forward = _either(pooling.avg_pool_forward)
 avg_pool_backward = _either(pooling.avg_pool_backward)
 relu_forward = _either(relu.relu_forward)

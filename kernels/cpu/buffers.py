@@ -1,20 +1,26 @@
 """Work memory that is lent, not allocated anew: fresh memory costs a page fault per 4 KiB at its first use.
 
-A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. Idle and
-lent blocks together take at most SPARE bytes more than was once in use at the same time; `release` frees what is idle.
+A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. Results
+that live on (`empty`) lie in blocks of the same kind, which go back when nobody refers to them any more. Idle and leased
+blocks together take at most SPARE bytes more than was once leased at the same time; `release` frees what is idle.
 """
+import collections
+import math
 import mmap
 import threading
+import weakref
 
 import numpy as np
 
 HUGE = 2 << 20
 SPARE = 32 << 20
+SMALL = 1 << 17         # arrays below come from NumPy, whose small blocks stay with the process anyway
 
 _lock = threading.Lock()
 _idle = []              # blocks nobody uses, least recently used first
-_lent = 0               # bytes in use now
+_lent = 0               # bytes leased now
 _most = 0               # and the most there ever were at once
+_gone = collections.deque()     # blocks of arrays that are gone: nobody may take a lock where arrays happen to end
 
 
 class Lease:
@@ -36,12 +42,7 @@ def take(size):
     """The smallest idle block that is large enough, else a new one."""
     global _lent, _most
     with _lock:
-        fitting = [block for block in _idle if block.size >= size]
-        block = min(fitting, key=lambda b: b.size) if fitting else None
-        if block is None or block.size > 2 * size + (1 << 20):        # do not bind a huge block for a small need
-            block = fresh(size)
-        else:
-            _remove(block)
+        block = _found(size)
         _lent += block.size
         _most = max(_most, _lent)
     return block
@@ -52,14 +53,46 @@ def give(block):
     with _lock:
         _lent -= block.size
         _idle.append(block)
-        while sum(b.size for b in _idle) + _lent > _most + SPARE:
-            _idle.pop(0)
+        _trim()
+
+
+def empty(shape, dtype):
+    """np.empty in memory that was used before, where there is some; it is used again when the array and all views of it
+    are gone. Not counted as leased: what callers keep is theirs."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if not SMALL <= size <= SPARE:
+        return np.empty(shape, dtype)
+    with _lock:
+        block = _found(size)
+    # views of views refer to the first array that lies on something else than an array, and keep that one alive
+    whole = np.frombuffer(memoryview(block)[:size], dtype)
+    weakref.finalize(whole, _gone.append, block).atexit = False
+    return whole.reshape(shape)
+
+
+def _found(size):
+    while _gone:
+        _idle.append(_gone.popleft())
+        _trim()
+    fitting = [block for block in _idle if block.size >= size]
+    block = min(fitting, key=lambda b: b.size) if fitting else None
+    if block is None or block.size > 2 * size + (1 << 20):        # do not bind a huge block for a small need
+        return fresh(size)
+    _remove(block)
+    return block
+
+
+def _trim():
+    while sum(b.size for b in _idle) + _lent > _most + SPARE:
+        _idle.pop(0)
 
 
 def release():
     """Forget all idle blocks."""
     global _most
     with _lock:
+        _gone.clear()
         _idle.clear()
         _most = _lent
 

@@ -32,7 +32,7 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
     one = _plan(x.shape[1:], 1, steps, weights, precision, cache)
     most = min(memory or MEMORY, MEMORY)
     batch = max(1, min(x.shape[0], most // one.bytes))
-    y = np.empty((x.shape[0], *one[-1][0].y_shape[1:]), np.float32)
+    y = buffers.empty((x.shape[0], *one[-1][0].y_shape[1:]), np.float32)
     parts = []
     for first in range(0, x.shape[0], batch):
         part = x[first:first + batch]
@@ -51,7 +51,7 @@ def chain_backward_input(dy, saved, rules):
     shape = (saved.parts[-1][0] + saved.parts[-1][1][0][0].x_shape[0], *last_stage.y_shape[1:])
     if dy.shape != shape:
         raise ValueError(f"chain_backward_input: dy {dy.shape} must have the shape of the chain's output, {shape}")
-    dx = np.empty((dy.shape[0], *first_stage.x_shape[1:]), np.float32)
+    dx = buffers.empty((dy.shape[0], *first_stage.x_shape[1:]), np.float32)
     for first, plan, kept in saved.parts:
         last = first + plan[0][0].x_shape[0]
         _backward(dy[first:last], dx[first:last], plan, kept, rules)

@@ -2,7 +2,7 @@
 import numpy as np
 
 from .. import reference
-from . import choice, direct, general, winograd
+from . import buffers, choice, direct, general, winograd
 
 
 def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
@@ -12,7 +12,7 @@ def conv2d_forward(x, w, b, stride, pad, dilation, groups, precision="float32"):
     if how is choice.DIRECT:
         return general.conv2d_forward(x, w, b, stride, pad, dilation, groups, precision)
     _check_channels("conv2d_forward: x", x.shape, x.shape[3], w.shape, w.shape[2])
-    y = np.empty((x.shape[0], *out, w.shape[3]), np.float32)
+    y = buffers.empty((x.shape[0], *out, w.shape[3]), np.float32)
     if how is choice.PICTURE:
         direct.forward(np.ascontiguousarray(x), w.shape, direct.pack_forward(w), direct.pack_bias(b, w.shape[3]), y,
                        stride, pad)
@@ -28,7 +28,7 @@ def conv2d_backward_input(dy, w, x_shape, stride, pad, dilation, groups, precisi
     if how is choice.DIRECT:
         return general.conv2d_backward_input(dy, w, x_shape, stride, pad, dilation, groups, precision)
     _check_channels("conv2d_backward_input: dy", dy.shape, dy.shape[3], w.shape, w.shape[3])
-    dx = np.empty(x_shape, np.float32)
+    dx = buffers.empty(x_shape, np.float32)
     if how is choice.PICTURE:
         direct.backward_input(np.ascontiguousarray(dy), w.shape, direct.pack_gradient(w), dx, stride, pad)
         return dx

@@ -107,7 +107,7 @@ def _pull_vectors(whole_bytes):
     return pull
 
 
-_pull_bits_vectors, _pull_bytes_vectors = _pull_vectors(False), _pull_vectors(True)
+pull_bits_vectors, _pull_bytes_vectors = _pull_vectors(False), _pull_vectors(True)
 
 
 @helper
@@ -140,7 +140,7 @@ def _record(d, scratch, first, last):
 
 @kernel
 def _pull_bits(d, scratch, first, last):
-    _rows(d, scratch, first, last, _pull_bits_vectors)
+    _rows(d, scratch, first, last, pull_bits_vectors)
 
 
 @kernel

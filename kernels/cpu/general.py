@@ -289,7 +289,7 @@ def forward(x, w, b, stride, pad, dilation, groups, relu=False, decisions=None, 
         raise ValueError(f"conv2d_forward: x {x.shape} has {x.shape[3]} channels, w {w.shape} in {groups} groups wants "
                          f"{w.shape[2] * groups}")
     shape = (x.shape[0], *reference._output_shape(x.shape, w.shape[:2], stride, pad, dilation), K)
-    y = np.empty(shape, x.dtype) if out is None else out
+    y = buffers.empty(shape, x.dtype) if out is None else out
     if y.size:
         source, target = x.shape, shape
         if decisions is None and _rowless(w, stride, pad):
@@ -314,7 +314,7 @@ def backward_input(dy, w, x_shape, stride, pad, dilation, groups, cache=None, ou
     if dy.size and _rowless(w, stride, pad):
         source, target = (1, 1, dy.size // dy.shape[3], dy.shape[3]), (1, 1, dy.size // dy.shape[3], x_shape[3])
     plan = _plan(_geometry(False, source, target, w, stride, pad, dilation, groups))
-    dx = np.empty(x_shape, dy.dtype) if out is None else out
+    dx = buffers.empty(x_shape, dy.dtype) if out is None else out
     if not plan.covers:
         dx[...] = 0
     if dx.size:

@@ -1,175 +1,43 @@
-"""Max and average pooling, any window, stride and padding, overlapping or not.
+"""Average pooling, any window, stride and padding, overlapping or not; and what max pooling (max_pooling.py) shares.
 
 Forward works output row by output row. Backward works input row by input row and gathers from the windows that cover
 it, so no two threads ever add to the same number. The innermost loop runs over channels, which lie side by side.
-Switches are one byte per output for windows of up to 127 cells, else four.
 """
 import numpy as np
 
 from .. import reference
-from . import threads
-from .addresses import address, float32_at, float64_at, int32_at, uint8_at
+from . import buffers, threads
+from .addresses import address, float32_at, float64_at
 from .compile_cache import helper, kernel
-
-_BYTE_CELLS = 127
 
 # Every descriptor here: four addresses, then
 # 4:N 5:H 6:W 7:C 8:OH 9:OW 10:kh 11:kw 12:sh 13:sw 14:top 15:left 16:bottom 17:right 18:count_pad
 
 
-def _descriptor(addresses, x_shape, out, size, stride, pad, count_pad=False):
+def descriptor(addresses, x_shape, out, size, stride, pad, count_pad=False):
     return np.array([*addresses, *[0] * (4 - len(addresses)), *x_shape, *out, *size, *stride,
                      pad[0], pad[2], pad[1], pad[3], count_pad], np.int64)
 
 
-def _output_size(x_shape, size, stride, pad, ceil):
+def output_size(x_shape, size, stride, pad, ceil):
     return reference._pool_geometry(x_shape, size, stride, pad, ceil)[0]
 
 
 @helper
-def _first_window(cell, k, stride, pad):
+def first_window(cell, k, stride, pad):
     """The first output position whose window holds this input position (it may lie beyond the last output)."""
     return max(0, (cell + pad - k + stride) // stride)
 
 
-# ------------------------------------------------------------------------------------------------------------ max
-
-
-@helper
-def _max_rows(d, x, y, switches, first, last):
-    H, W, C, OH, OW, kh, kw = d[5], d[6], d[7], d[8], d[9], d[10], d[11]
-    for row in range(first, last):
-        n = row // OH
-        top = (row - n * OH) * d[12] - d[14]
-        for j in range(OW):
-            left = j * d[13] - d[15]
-            out = (row * OW + j) * C
-            for c in range(C):
-                y[out + c] = -np.inf
-                switches[out + c] = 0
-            for p in range(max(0, -top), min(kh, H - top)):
-                for q in range(max(0, -left), min(kw, W - left)):
-                    cell = ((n * H + top + p) * W + left + q) * C
-                    code = p * kw + q
-                    for c in range(C):
-                        larger = x[cell + c] > y[out + c]
-                        y[out + c] = x[cell + c] if larger else y[out + c]
-                        switches[out + c] = code if larger else switches[out + c]
-
-
-@helper
-def _max_back_rows(d, dy, switches, dx, first, last):
-    H, W, C, OH, OW, kh, kw = d[5], d[6], d[7], d[8], d[9], d[10], d[11]
-    for row in range(first, last):
-        n = row // H
-        h = row - n * H
-        for i in range(row * W * C, (row + 1) * W * C):
-            dx[i] = 0
-        for i in range(_first_window(h, kh, d[12], d[14]), min(OH, (h + d[14]) // d[12] + 1)):
-            p = h + d[14] - i * d[12]
-            for j in range(OW):
-                left = j * d[13] - d[15]
-                out = ((n * OH + i) * OW + j) * C
-                for q in range(max(0, -left), min(kw, W - left)):
-                    cell = (row * W + left + q) * C
-                    code = p * kw + q
-                    for c in range(C):
-                        dx[cell + c] += dy[out + c] if switches[out + c] == code else 0
-
-
-@kernel
-def _max_float32(d, scratch, first, last):
-    _max_rows(d, float32_at(d[0]), float32_at(d[1]), uint8_at(d[2]), first, last)
-
-
-@kernel
-def _max_float32_large(d, scratch, first, last):
-    _max_rows(d, float32_at(d[0]), float32_at(d[1]), int32_at(d[2]), first, last)
-
-
-@kernel
-def _max_float64(d, scratch, first, last):
-    _max_rows(d, float64_at(d[0]), float64_at(d[1]), uint8_at(d[2]), first, last)
-
-
-@kernel
-def _max_float64_large(d, scratch, first, last):
-    _max_rows(d, float64_at(d[0]), float64_at(d[1]), int32_at(d[2]), first, last)
-
-
-@kernel
-def _max_back_float32(d, scratch, first, last):
-    _max_back_rows(d, float32_at(d[0]), uint8_at(d[1]), float32_at(d[2]), first, last)
-
-
-@kernel
-def _max_back_float32_large(d, scratch, first, last):
-    _max_back_rows(d, float32_at(d[0]), int32_at(d[1]), float32_at(d[2]), first, last)
-
-
-@kernel
-def _max_back_float64(d, scratch, first, last):
-    _max_back_rows(d, float64_at(d[0]), uint8_at(d[1]), float64_at(d[2]), first, last)
-
-
-@kernel
-def _max_back_float64_large(d, scratch, first, last):
-    _max_back_rows(d, float64_at(d[0]), int32_at(d[1]), float64_at(d[2]), first, last)
-
-
-_MAX = {("float32", "uint8"): (_max_float32, _max_back_float32),
-        ("float32", "int32"): (_max_float32_large, _max_back_float32_large),
-        ("float64", "uint8"): (_max_float64, _max_back_float64),
-        ("float64", "int32"): (_max_float64_large, _max_back_float64_large)}
-
-
-def max_pool_forward(x, size, stride, pad, ceil):
-    """y = the largest value of each window (padding is -inf), and the switches: which cell it was; the first wins ties.
-
-    -> y (N, OH, OW, C), switches of the same shape: row * kw + column inside the window, uint8 or int32.
-    """
-    return max_forward(x, size, stride, pad, ceil)
-
-
-def max_forward(x, size, stride, pad, ceil, out=None):
-    """max_pool_forward; out: a contiguous array to fill and give back."""
-    x = np.ascontiguousarray(x)
-    cells = _output_size(x.shape, size, stride, pad, ceil)
-    y = np.empty((x.shape[0], *cells, x.shape[3]), x.dtype) if out is None else out
-    switches = np.empty(y.shape, np.uint8 if size[0] * size[1] <= _BYTE_CELLS else np.int32)
-    d = _descriptor((address(x), address(y), address(switches)), x.shape, cells, size, stride, pad)
-    threads.run(_MAX[x.dtype.name, switches.dtype.name][0], d, x.shape[0] * cells[0], _rows_per_chunk(y))
-    return y, switches
-
-
-def max_pool_backward(dy, switches, x_shape, size, stride, pad, ceil):
-    """dx: each output hands its gradient to the cell its switch names; overlapping windows add."""
-    return max_backward(dy, switches, x_shape, size, stride, pad, ceil)
-
-
-def max_backward(dy, switches, x_shape, size, stride, pad, ceil, out=None):
-    """max_pool_backward; out: a contiguous array to fill and give back."""
-    dy = np.ascontiguousarray(dy)
-    _check("max_pool_backward", dy, x_shape, size, stride, pad, ceil)
-    dx = np.empty(x_shape, dy.dtype) if out is None else out
-    d = _descriptor((address(dy), address(switches), address(dx)), x_shape, dy.shape[1:3], size, stride, pad)
-    job = _MAX[dy.dtype.name, switches.dtype.name][1]
-    threads.run(job, d, x_shape[0] * x_shape[1], _rows_per_chunk(dx))
-    return dx
-
-
-def _rows_per_chunk(array):
+def rows_per_chunk(array):
     """Rows of about 32 Ki numbers together: a few dozen microseconds of work."""
     return max(1, (1 << 15) // max(1, array.shape[2] * array.shape[3]))
 
 
-def _check(name, dy, x_shape, size, stride, pad, ceil):
-    out = tuple(_output_size(x_shape, size, stride, pad, ceil))
+def check(name, dy, x_shape, size, stride, pad, ceil):
+    out = tuple(output_size(x_shape, size, stride, pad, ceil))
     if dy.shape != (x_shape[0], *out, x_shape[3]):
         raise ValueError(f"{name}: dy {dy.shape} is not the shape of the output, {(x_shape[0], *out, x_shape[3])}")
-
-
-# -------------------------------------------------------------------------------------------------------- average
 
 
 @helper
@@ -210,7 +78,7 @@ def _average_back_rows(d, dy, dx, first, last):
         h = row - n * H
         for i in range(row * W * C, (row + 1) * W * C):
             dx[i] = 0
-        for i in range(_first_window(h, kh, d[12], d[14]), min(OH, (h + d[14]) // d[12] + 1)):
+        for i in range(first_window(h, kh, d[12], d[14]), min(OH, (h + d[14]) // d[12] + 1)):
             height = _counted(i * d[12] - d[14], kh, H, d[14], d[16], d[18])
             for j in range(OW):
                 left = j * d[13] - d[15]
@@ -250,11 +118,11 @@ def avg_pool_forward(x, size, stride, pad, ceil, count_pad):
 def average_forward(x, size, stride, pad, ceil, count_pad, out=None):
     """avg_pool_forward; out: a contiguous array to fill and give back."""
     x = np.ascontiguousarray(x)
-    cells = _output_size(x.shape, size, stride, pad, ceil)
-    y = np.empty((x.shape[0], *cells, x.shape[3]), x.dtype) if out is None else out
-    d = _descriptor((address(x), address(y)), x.shape, cells, size, stride, pad, count_pad)
+    cells = output_size(x.shape, size, stride, pad, ceil)
+    y = buffers.empty((x.shape[0], *cells, x.shape[3]), x.dtype) if out is None else out
+    d = descriptor((address(x), address(y)), x.shape, cells, size, stride, pad, count_pad)
     job = _average_float32 if x.dtype == np.float32 else _average_float64
-    threads.run(job, d, x.shape[0] * cells[0], _rows_per_chunk(y))
+    threads.run(job, d, x.shape[0] * cells[0], rows_per_chunk(y))
     return y
 
 
@@ -266,9 +134,9 @@ def avg_pool_backward(dy, x_shape, size, stride, pad, ceil, count_pad):
 def average_backward(dy, x_shape, size, stride, pad, ceil, count_pad, out=None):
     """avg_pool_backward; out: a contiguous array to fill and give back."""
     dy = np.ascontiguousarray(dy)
-    _check("avg_pool_backward", dy, x_shape, size, stride, pad, ceil)
-    dx = np.empty(x_shape, dy.dtype) if out is None else out
-    d = _descriptor((address(dy), address(dx)), x_shape, dy.shape[1:3], size, stride, pad, count_pad)
+    check("avg_pool_backward", dy, x_shape, size, stride, pad, ceil)
+    dx = buffers.empty(x_shape, dy.dtype) if out is None else out
+    d = descriptor((address(dy), address(dx)), x_shape, dy.shape[1:3], size, stride, pad, count_pad)
     job = _average_back_float32 if dy.dtype == np.float32 else _average_back_float64
-    threads.run(job, d, x_shape[0] * x_shape[1], _rows_per_chunk(dx))
+    threads.run(job, d, x_shape[0] * x_shape[1], rows_per_chunk(dx))
     return dx

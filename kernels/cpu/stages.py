@@ -9,7 +9,7 @@ Gradients travel between stages as plain (N, H, W, K) arrays. Where a stage ends
 import numpy as np
 
 from .. import reference
-from . import choice, direct, general, pooling, threads, winograd
+from . import choice, direct, general, max_pooling, pooling, threads, winograd
 from .decisions import RULES, Decisions
 
 _PACKED_BYTES = 16 << 20    # weights up to here are kept packed for direct convolution, larger ones packed at each call
@@ -167,15 +167,15 @@ class PoolStage:
 
     def forward(self, x, y, keep):
         if self.kind == "max_pool":
-            return pooling.max_forward(x, **self.settings, out=y)[1]
+            return max_pooling.max_forward(x, **self.settings, out=y)[1]
         pooling.average_forward(x, **self.settings, out=y)
         return None
 
     def backward(self, dy, kept, dx, below, rule):
         if self.kind == "max_pool":
-            pooling.max_backward(dy, kept, self.x_shape, **self.settings, out=dx)
-        else:
-            pooling.average_backward(dy, self.x_shape, **self.settings, out=dx)
+            max_pooling.max_backward(dy, kept, self.x_shape, **self.settings, out=dx, below=below, rule=rule)
+            return
+        pooling.average_backward(dy, self.x_shape, **self.settings, out=dx)
         if below is not None:
             below.pull(dx, rule, dx)
 

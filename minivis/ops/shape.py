@@ -61,7 +61,9 @@ class Concatenate(Op):
             raise ValueError(f"concatenate: inputs {shapes} may differ along axis {self.axis} only")
         ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
         self.parts = [(slice(None),) * axis + (slice(a, b),) for a, b in zip([0, *ends], ends)]
-        return kernels.xp(xs[0]).concatenate(xs, axis=axis)
+        shape = (*xs[0].shape[:axis], ends[-1], *xs[0].shape[axis + 1:])
+        out = kernels.empty(shape, xs[0]) if all(x.dtype == xs[0].dtype for x in xs) else None
+        return kernels.xp(xs[0]).concatenate(xs, axis=axis, out=out)
 
     def backward(self, dy):
         xp = kernels.xp(dy)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivis.kernels import cpu, reference
-from minivis.kernels.cpu import threads
+from minivis.kernels.cpu import max_pooling, threads
+from minivis.kernels.cpu.decisions import Decisions
 
 FLOATS = st.sampled_from([np.float32, np.float64])
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 3, 7, 16, 37]))
@@ -48,6 +49,30 @@ def test_max_pool_equals_the_definition_bit_by_bit(pool, dtype, seed):
     dy = integers(seed + 1, y.shape, dtype)
     np.testing.assert_array_equal(cpu.max_pool_backward(strided(dy), switches, shape, *how),
                                   reference.max_pool_backward(dy, where, shape, *how))
+
+
+@pytest.mark.parametrize("C", [3, 20])
+def test_a_window_of_padding_alone_gives_minus_infinity_and_takes_no_gradient(C):
+    x, how = integers(0, (1, 3, 4, C), np.float32), ((2, 2), (2, 2), (2, 0, 2, 1), False)
+    y, switches = cpu.max_pool_forward(x, *how)
+    assert np.isneginf(y[:, 0]).all() and np.array_equal(y, reference.max_pool_forward(x, *how)[0])
+    dy = integers(1, y.shape, np.float32)
+    _, where = reference.max_pool_forward(x, *how)
+    np.testing.assert_array_equal(cpu.max_pool_backward(dy, switches, x.shape, *how),
+                                  reference.max_pool_backward(dy, where, x.shape, *how))
+
+
+@pytest.mark.parametrize("rule", ["plain", "guided", "deconv"])
+@pytest.mark.parametrize("C", [5, 16, 24, 37])
+def test_max_pool_backward_through_a_relu_below_is_that_and_then_the_rule(rule, C):
+    before, dy = integers(0, (2, 9, 7, C), np.float32), integers(1, (2, 4, 3, C), np.float32)
+    relu, how = Decisions(before.shape, "bits"), ((3, 3), (2, 2), (0, 0, 0, 0), False)
+    relu.record(before)
+    _, switches = cpu.max_pool_forward(before, *how)
+    expected = cpu.max_pool_backward(dy, switches, before.shape, *how)
+    relu.pull(expected, rule, expected)
+    fused = max_pooling.max_backward(dy, switches, before.shape, *how, below=relu, rule=rule)
+    np.testing.assert_array_equal(fused, expected)
 
 
 def test_max_pool_windows_of_more_than_127_cells_have_wider_switches():
