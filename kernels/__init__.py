@@ -49,7 +49,7 @@ def empty(shape, like):
     """An array of the kind, memory and number type of `like`, contents undefined. On the CPU it may lie in memory that
     was used before, so that no page has to be fetched from the system."""
     if xp(like) is np and _forced in (None, "cpu"):
-        return _load("cpu").buffers.empty(shape, like.dtype)
+        return _load("cpu").empty(shape, like.dtype)
     return xp(like).empty(shape, like.dtype)
 
 

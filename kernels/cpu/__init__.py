@@ -16,7 +16,6 @@ from . import (
     batch_norm,
     blas,
     boxes,
-    buffers,
     chain,
     compile_cache,
     convolution,
@@ -29,6 +28,7 @@ from . import (
     weight_gradient,
 )
 from .blas import sparse_rows, unpack_mask, unpack_switch  # noqa: F401
+from .buffers import empty  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
 _plain_only = os.environ.get("MINIVIS_INTRINSICS") == "0" or os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")

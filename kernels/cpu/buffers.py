@@ -1,8 +1,9 @@
 """Work memory that is lent, not allocated anew: fresh memory costs a page fault per 4 KiB at its first use.
 
 A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. Results
-that live on (`empty`) lie in blocks of the same kind, which go back when nobody refers to them any more. Idle and leased
-blocks together take at most SPARE bytes more than was once leased at the same time; `release` frees what is idle.
+that live on (`empty`) lie in blocks of the same kind, which go back when nobody refers to them any more. Idle and
+leased blocks together take at most SPARE bytes more than was once leased at the same time; `release` frees what is
+idle.
 """
 import collections
 import math
