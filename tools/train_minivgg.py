@@ -10,7 +10,9 @@ naming what it was and what comes next. The result is the end of the last cycle,
 weights at the ends of the last N.
 
 Without the state, `--start FILE` goes on from the weights of a finished file: batch normalisation is put back so that
-the function stays the same, and the recipe that is stored names both trainings.
+the function stays the same, and the recipe that is stored names both trainings. With `--blend SHARE` the result lies
+that share of the way from FILE's weights to the new ones: what was learnt for other sizes of picture is not forgotten
+(Wortsman et al. 2022, arXiv:2109.01903).
 """
 import argparse
 import datetime
@@ -26,6 +28,8 @@ SIZES = (64, 80, 128)
 
 def main(arguments=None):
     args = parser().parse_args(arguments)
+    if not 0 <= args.blend <= 1 or (args.blend < 1 and not args.start):
+        parser().error(f"--blend {args.blend:g} must be a share from 0 to 1, and wants --start FILE")
     from minivis.training import tiny_imagenet
     if args.eval:
         return state_accuracy(args, tiny_imagenet(args.data, "val"))
@@ -40,6 +44,8 @@ def parser():
     p.add_argument("--phases", default="4x32/0.1,5x48/0.4,3x64/0.5;0.2:1.5x48+64+64+80+96+128/0.5",
                    help="epochs x size / sharp, ...")
     p.add_argument("--start", metavar="FILE", help="a minivgg whose weights are where this training begins")
+    p.add_argument("--blend", type=float, default=1.0, metavar="SHARE",
+                   help="with --start: how far the result goes from FILE's weights to those that were trained")
     p.add_argument("--rate", type=float, default=0.1)
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--weight-decay", type=float, default=5e-4)
@@ -155,6 +161,7 @@ def finish(args, trainer, held_out, recipe):
     from minivis.checkpoints import minivis_hdf5
     net = training.folded(trainer.trained(average=True).to("cpu"))
     if args.start:
+        net = blended(load_network(args.start, device="cpu"), net, args.blend)
         recipe = recipe | {"start": json.loads(net.meta.pop("began_with") or "null")}      # the recipe before this one
     net.meta |= {"source": "trained by tools/train_minivgg.py on Tiny ImageNet", "recipe": json.dumps(recipe),
                  "date": datetime.date.today().isoformat()}
@@ -166,6 +173,13 @@ def finish(args, trainer, held_out, recipe):
     if args.curve:
         training.loss_curve(trainer.history, args.curve, trainer.per_epoch)
     print(f"{args.output}: {net.meta['accuracy']}")
+
+
+def blended(before, after, share):
+    """`after` with weights this share of the way from those of `before`."""
+    old = before.weights.arrays()
+    return after.with_weights({name: (old[name] + share * (new - old[name])).astype(new.dtype)
+                               for name, new in after.weights.arrays().items()})
 
 
 def accuracy_text(found):

@@ -72,3 +72,13 @@ def test_a_finished_file_is_trained_further_and_both_recipes_are_named(data, tra
     further = run(data, tmp_path / "net.h5", "--start", str(trained[0]), "--rate", "0.001")
     recipe = json.loads(further.meta["recipe"])
     assert recipe["rate"] == 0.001 and recipe["start"]["rate"] == 0.1 and recipe["start"]["phases"] == CYCLES[1]
+    half = weights(run(data, tmp_path / "half.h5", "--start", str(trained[0]), "--rate", "0.001", "--blend", "0.5"))
+    for name, array in weights(further).items():
+        np.testing.assert_allclose(half[name], (array + weights(trained[1])[name]) / 2, atol=2e-3 * abs(array).max())
+
+
+@pytest.mark.parametrize("blend", [["--blend", "0.5"], ["--start", "x.h5", "--blend", "1.5"]])
+def test_a_blend_of_nothing_is_refused(data, tmp_path, blend, capsys):
+    with pytest.raises(SystemExit):
+        train_minivgg.main(["--data", str(data), "-o", str(tmp_path / "net.h5"), *blend])
+    assert "--blend" in capsys.readouterr().err
