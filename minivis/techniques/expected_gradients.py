@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import batching, image
 from ..errors import MinivisError
+from ..figures import number
 from ..monitor import Stop
 from ..objectives import Score
 from ..options import Folder, Network, Picture, Target, Unit
@@ -70,7 +71,7 @@ def expected_gradients(net: Network, picture: Picture, baselines: Folder, *, tar
                        net.to_rgb(mean_gradient / len(used)).astype(net.dtype), signed=True, gap=gap,
                        quantity=f"change of the {start.kind} compared with the baselines",
                        notes=[f"{len(used)} draws from {len(others)} pictures, whose mean {start.kind} is "
-                              f"{each.mean():.4g}."], stopped=stopped_after(len(used), samples, "draws"),
+                              f"{number(each.mean())}."], stopped=stopped_after(len(used), samples, "draws"),
                        recipe=recipe(expected_gradients, net, seed, baselines=baselines, target=target, unit=unit,
                                      positions=positions, score=score, samples=samples, reduce=reduce))
 

@@ -1,6 +1,7 @@
 """Score-CAM: a channel weighs what the score is when only its places are shown."""
 import numpy as np
 
+from ..figures import number
 from ..objectives import Score
 from ..options import Layer, Network, Picture, Target, Unit
 from ..results import Attribution
@@ -45,7 +46,7 @@ def scorecam(net: Network, picture: Picture, *, target: Target = None, unit: Uni
     share /= share.sum()
     return finish(net, v, weighted(v.a[:, :, which], share), upsample, relu, how,
                   "Score-CAM: channels weighted by masked score",
-                  [f"{len(which)} masked pictures, scores from {after.min():.4g} to {after.max():.4g}."],
+                  [f"{len(which)} masked pictures, scores from {number(after.min())} to {number(after.max())}."],
                   stopped_after(len(which), len(chosen), "channels"))
 
 
