@@ -74,7 +74,9 @@ def draw_panel(panel):
                      else colour_bar(panel.shown, width if picture.shape[1] < NARROWEST else picture.shape[1]))
     caption = panel.caption
     if panel.shown is not None and not panel.shown.problem:
-        beyond = f"{100 * panel.shown.clipped:.2g}\N{NO-BREAK SPACE}% of the values lie beyond the ends" if panel.shown.clipped else ""
+        beyond = ""
+        if panel.shown.clipped:
+            beyond = f"{100 * panel.shown.clipped:.2g}\N{NO-BREAK SPACE}% of the values lie beyond the ends"
         scale = "; ".join(part for part in (panel.unit, beyond) if part)
         caption = "\n".join(part for part in (scale and f"Scale: {scale}.", caption) if part)
     if caption:
