@@ -194,7 +194,7 @@ def test_interrupting_is_exit_130(folder, monkeypatch, capsys):
 
 def test_compare_writes_its_figure_where_it_is_told(folder, tmp_path, capsys):
     argv = ("compare", "@a.png", "--techniques", "saliency", "--network", "@tiny.h5", "--quick")
-    assert run(folder, *argv, "--figure", tmp_path / "maps.png") == 0
+    assert run(folder, *argv, "-o", tmp_path / "maps.png") == 0
     assert "saliency" in capsys.readouterr().out and (tmp_path / "maps.png").stat().st_size > 1000
 
 

@@ -23,7 +23,7 @@ GOOD = {"deletion": "low", "insertion": "high", "road": "high", "infidelity": "l
 
 
 def compare(net: Network, image: File, *, techniques: str = "saliency,occlusion", target: Target = None,
-            score: Score = "prob", mask: Mask | None = None, figure: File | None = None, quick: bool = False,
+            score: Score = "prob", mask: Mask | None = None, out: File | None = None, quick: bool = False,
             shifts: int = 0, memory=None, seed=0, monitor=None) -> Report:
     """Several techniques on one picture: one figure of their maps, one table of the evidence for each.
 
@@ -33,12 +33,12 @@ def compare(net: Network, image: File, *, techniques: str = "saliency,occlusion"
     score        what hiding pixels is measured by: prob, logprob or logit
     mask         where the object is: a picture of the same size, white there and black elsewhere; does each map's
                  largest value lie on it, or at most 15 pixels off (the pointing game)?
-    figure       where the figure goes: FILE.png; default: IMAGE's name with .compare.png, in this folder
+    out          where the figure goes: FILE.png; default: IMAGE's name with .compare.png, in this folder
     quick        with the settings of a demonstration, of a few seconds each
     shifts       also explain this many slightly noisy copies of the picture (max-sensitivity)
     """
     names = [name.strip().replace("-", "_") for name in techniques.split(",") if name.strip()]
-    file = figure or f"{Path(image).stem}.compare.png"
+    file = out or f"{Path(image).stem}.compare.png"
     check_writable(file)
     result, table = examine(net, read(image), names, target=target, score=score, mask=mask, quick=quick,
                             shifts=shifts, memory=memory, seed=seed, monitor=monitor)

@@ -177,7 +177,7 @@ def test_the_command_writes_one_figure_and_gives_one_table(conv_net, picture, tm
     from minivis.image import read_text, save
     save(picture, tmp_path / "bird.png")
     figure = str(tmp_path / "out.png")
-    report = compare(conv_net(bias=0.1), str(tmp_path / "bird.png"), techniques="saliency, occlusion", figure=figure)
+    report = compare(conv_net(bias=0.1), str(tmp_path / "bird.png"), techniques="saliency, occlusion", out=figure)
     assert [row["technique"] for row in report.rows()] == ["saliency", "occlusion", "(random)", "(edges)"]
     assert json.loads(read_text(figure)["minivis"])["technique"] == "compare"
     assert report.notes[-1] == f"wrote {figure}"
