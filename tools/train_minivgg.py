@@ -161,7 +161,8 @@ def finish(args, trainer, held_out, recipe):
     from minivis.checkpoints import minivis_hdf5
     net = training.folded(trainer.trained(average=True).to("cpu"))
     if args.start:
-        net = blended(load_network(args.start, device="cpu"), net, args.blend)
+        if args.blend < 1:
+            net = blended(load_network(args.start, device="cpu"), net, args.blend)
         recipe = recipe | {"start": json.loads(net.meta.pop("began_with") or "null")}      # the recipe before this one
     net.meta |= {"source": "trained by tools/train_minivgg.py on Tiny ImageNet", "recipe": json.dumps(recipe),
                  "date": datetime.date.today().isoformat()}

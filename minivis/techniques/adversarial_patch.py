@@ -78,14 +78,14 @@ def adversarial_patch(net: Network, pictures: list[Picture], *, target: Target, 
     picture = layer.picture(patch)[None]
     words = f"{100 * counts['success']:.0f} % of {counts['placements']} new placements are taken for the target"
     return Applied(picture, patch[None] * 255, stacked(run.history), picture, picture,
-                       target=f"to be taken for {label_text(net, wanted)}", examples=examples, names=names,
-                       captions=[f"{words}; {100 * counts['clean']:.0f} % of the pictures alone, "
-                                 f"{100 * counts['other']:.0f} % with another patch."],
-                       numbers={**counts, "steps": run.done, "class": wanted},
-                       notes=[] if finished else ["The run was stopped early."],
-                       recipe=recipe(adversarial_patch, net, seed, pictures=originals, target=target, share=share,
-                                     shape=shape, mask=mask, steps=steps, batch=batch, rate=rate, scale=scale,
-                                     angle=angle))
+                   target=f"to be taken for {label_text(net, wanted)}", examples=examples, names=names,
+                   captions=[f"{words}; {100 * counts['clean']:.0f} % of the pictures alone, "
+                             f"{100 * counts['other']:.0f} % with another patch."],
+                   numbers={**counts, "steps": run.done, "class": wanted},
+                   notes=[] if finished else ["The run was stopped early."],
+                   recipe=recipe(adversarial_patch, net, seed, pictures=originals, target=target, share=share,
+                                 shape=shape, mask=mask, steps=steps, batch=batch, rate=rate, scale=scale,
+                                 angle=angle))
 
 
 def judge(victim, layer, originals, patch, wanted, seed):
