@@ -9,7 +9,6 @@ registers while it goes through the window, and backward the sum while it goes t
 vector may overlap the one before it, which computes the same numbers twice. The plain loops below are for all others.
 """
 import numpy as np
-from llvmlite import ir
 
 from . import buffers, threads
 from . import vector as v
@@ -38,13 +37,6 @@ def _over_channels(b, count):
     return loop, begins
 
 
-def _everywhere(b, value, kind):
-    """An int in all lanes of integers of this type."""
-    undefined = ir.Constant(ir.VectorType(kind, v.LANES), ir.Undefined)
-    first = b.insert_element(undefined, b.trunc(value, kind), v.I32(0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(v.I32, v.LANES), [0] * v.LANES))
-
-
 @v.emit(10)
 def _largest(b, x, row, column, rows, columns, code, code_row, y, codes, count):
     """y[c] = the largest x[p, q, c] over rows x columns cells, `row` and `column` bytes apart; codes[c] = code +
@@ -54,7 +46,7 @@ def _largest(b, x, row, column, rows, columns, code, code_row, y, codes, count):
     outer = v.Loop(b, rows, [*start, x, code])
     inner = v.Loop(b, columns, outer.carried)
     *best, place, now = inner.carried
-    cell = _everywhere(b, now, v.I32)
+    cell = v.everywhere(b, b.trunc(now, v.I32))
     for i, begin in enumerate(begins):
         value = v.load(b, b.add(place, v.scaled(b, begin, 4)))
         larger = b.fcmp_ordered(">", value, best[i])
@@ -77,7 +69,7 @@ def _gathered(b, dy, codes, row, rows, columns, code, code_row, code_column, dx,
     outer = v.Loop(b, rows, [*[v.FLOAT32.constant(0)] * 2, v.integer(0), code])
     inner = v.Loop(b, columns, outer.carried)
     *sums, place, now = inner.carried
-    cell = _everywhere(b, now, v.I8)
+    cell = v.everywhere(b, b.trunc(now, v.I8))
     for i, begin in enumerate(begins):
         at = b.add(place, begin)
         chosen = b.icmp_unsigned("==", v.load_bytes(b, b.add(codes, at)), cell)

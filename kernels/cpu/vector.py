@@ -92,10 +92,14 @@ def store(b, vector, address, number=FLOAT32):
 
 def broadcast(b, address, number=FLOAT32):
     """One number from memory into all lanes."""
-    scalar = b.load(b.inttoptr(address, number.scalar.as_pointer()), align=number.size)
-    undefined = ir.Constant(number.vector, ir.Undefined)
-    first = b.insert_element(undefined, scalar, I32(0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, number.lanes), [0] * number.lanes))
+    return everywhere(b, b.load(b.inttoptr(address, number.scalar.as_pointer()), align=number.size), number.lanes)
+
+
+def everywhere(b, value, lanes=LANES):
+    """One number or condition, known at run time, in all lanes."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = b.insert_element(undefined, value, I32(0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
 def load_bytes(b, address):
@@ -167,17 +171,10 @@ def rule(b, dy, passes, which):
     """dy through a ReLU backwards; `passes`: where x > 0. `which`, known at run time only, is
     0 plain: where x > 0; 1 guided: where x > 0 and dy > 0 (Springenberg et al. 2015); 2 deconv: where dy > 0 (Zeiler
     and Fergus 2014)."""
-    any_sign = _everywhere(b, b.icmp_unsigned("==", which, integer(0)))
-    any_mask = _everywhere(b, b.icmp_unsigned("==", which, integer(2)))
+    any_sign = everywhere(b, b.icmp_unsigned("==", which, integer(0)))
+    any_mask = everywhere(b, b.icmp_unsigned("==", which, integer(2)))
     passes = b.and_(b.or_(passes, any_mask), b.or_(positive(b, dy), any_sign))
     return b.select(passes, dy, FLOAT32.constant(0))
-
-
-def _everywhere(b, condition):
-    """One condition in all lanes."""
-    undefined = ir.Constant(ir.VectorType(ir.IntType(1), LANES), ir.Undefined)
-    first = b.insert_element(undefined, condition, I32(0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
 
 def combination(b, coefficients, vectors, number=FLOAT32):
