@@ -26,6 +26,12 @@ def xp(array):
     return importlib.import_module(type(array).__module__.split(".")[0])
 
 
+def prepare():
+    """The CPU's kernels are about to be used, so what takes long, compiling them, may begin. Returns at once."""
+    if _forced in (None, "cpu"):
+        _load("cpu").prepare()
+
+
 _moved, _MOST_MOVED = {}, 4096
 
 

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 
+from . import kernels
 from .errors import MinivisError
 from .layer_ops import check_precision
 from .layers import Table, did_you_mean
@@ -31,6 +32,8 @@ def load_network(name=DEFAULT, device="auto", precision="float32"):
         raise MinivisError(f"no network {text!r}{did_you_mean(text, names)}; name a weights file ({have})")
     device = choose(device)
     check_precision(precision, device.partition(":")[0])
+    if device == "cpu":
+        kernels.prepare()
     return open_network(path, precision).to(device)
 
 

@@ -78,6 +78,12 @@ chain_backward_input = chain.chain_backward_input
 describe_chain = reference.describe_chain if _plain_only else chain.describe
 
 
+def prepare():
+    """A network is about to be used: what it will need is compiled meanwhile."""
+    if not _plain_only:
+        compile_cache.prepare()
+
+
 def warmup():
     """Compile every kernel, or load it where that has been done before. -> how many there are."""
     return 0 if _plain_only else compile_cache.load_all()

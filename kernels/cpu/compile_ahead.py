@@ -1,9 +1,10 @@
 """Compiling on several cores: Numba compiles one kernel at a time, so other processes take some of them over.
 
-The first kernel that a process misses on disk starts helpers: Python processes that do nothing but compile kernels
-which nearly every use needs (USUAL), while the process itself compiles the one it needs now. Whoever compiles a kernel
-claims it first, by a file NAME.claim beside the machine code; whoever finds it claimed waits for it. So several minivis
-started at the same time share the work as well. A helper ends when nothing is left, or when its parent has ended.
+A process that opens a network, or misses a kernel on disk, starts helpers: Python processes that do nothing but compile
+kernels which nearly every use needs (USUAL), while the process itself compiles the one it needs now. Whoever compiles a
+kernel claims it first, by a file NAME.claim beside the machine code; whoever finds it claimed waits for it. So several
+minivis started at the same time share the work as well. A helper ends when nothing is left, or when its parent has
+ended.
 MINIVIS_COMPILE=alone in the environment means no helpers.
 """
 import contextlib
@@ -15,8 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-# the longest first: a helper takes them in this order, and a network needs the first of them last
-USUAL = ("winograd_jobs.forward_4", "taps.tiles_float32", "winograd_jobs.gradient_4", "direct.gradient_strips")
+# a helper takes them in this order, while the process itself begins with its first convolution
+USUAL = ("taps.pack_float32", "max_pooling._max_vectors", "winograd_jobs.forward_4", "taps.tiles_float32",
+         "winograd_jobs.gradient_4", "direct.gradient_strips")
 _PATIENCE = 120         # seconds after which a claim counts no more
 _HELPERS = 3            # processes at most
 
@@ -81,10 +83,10 @@ def start(folder, cores, names):
     global _helpers
     if _helpers is not None or folder is None or os.environ.get("MINIVIS_COMPILE") == "alone":
         return
-    _helpers = []
     wanted = [name for name in names if not (folder / f"{name}.o").exists()]
-    if not Path(sys.executable or "").name.startswith("python"):       # a program that has Python inside
+    if not wanted or not Path(sys.executable or "").name.startswith("python"):     # or a program that has Python inside
         return
+    _helpers = []
     top = sys.modules[__name__.partition(".")[0]]
     places = [str(Path(top.__path__[0]).parent), *sys.path]
     program = f"import sys; sys.path[:] = {places!r}; import {__name__} as a; a.work({os.getpid()}, {wanted!r})"
@@ -97,6 +99,7 @@ def start(folder, cores, names):
 
 def work(parent, names):
     """What a helper does."""
+    sys.modules["scipy"] = None     # Numba would import it for code that calls BLAS; ours does not, and it takes long
     package = __name__.rpartition(".")[0]
     importlib.import_module(package)
     cache = importlib.import_module(f"{package}.compile_cache")

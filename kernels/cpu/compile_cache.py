@@ -1,7 +1,7 @@
 """Compiled kernels: the decorators that mark them, and where their machine code is kept between processes.
 
-Decorators: `kernel` for what Python calls, `helper` and `inlined` for what kernels call, `intrinsic` for what writes
-LLVM IR by itself. None of them does anything when a module is imported. The first call of a kernel looks for its
+Decorators: `kernel` for what Python calls, `helper` for what kernels call, `intrinsic` for what writes LLVM IR by
+itself. None of them does anything when a module is imported. The first call of a kernel looks for its
 machine code on disk and loads it with llvmlite alone, in about a millisecond: importing Numba and filling its tables
 takes half a second, so a process whose kernels are all on disk never does. Only when code is missing is Numba
 imported and the kernel compiled; compile_ahead.py spreads that over the cores.
@@ -15,6 +15,7 @@ process compiles for itself.
 """
 import ctypes
 import functools
+import gc
 import hashlib
 import importlib.util
 import os
@@ -33,10 +34,6 @@ from . import compile_ahead
 from .threads import cores_available
 
 _KEEP = 4    # folders of other versions that may stay: two checkouts, or two virtual environments, at the same time
-
-# What machine code may call outside itself, in any process: the C library's own.
-_SYSTEM_CALLS = {"memcpy", "memset", "memmove", "pow", "powf", "exp", "expf", "log", "logf", "floor", "floorf", "ceil",
-                 "ceilf", "fma", "fmaf", "bzero", "fmaxf", "fminf"}
 
 
 # ------------------------------------------------------------------------------------------------------ the folder
@@ -120,32 +117,20 @@ OUT = ctypes.addressof(_out)
 class _Deferred:
     """Stands in a module for a helper or intrinsic until something is compiled; then the real thing replaces it."""
 
-    def __init__(self, function, make):
-        self.function, self.make, self.real = function, make, None
+    def __init__(self, function, kind):
+        self.function, self.kind, self.real = function, kind, None
         self.__doc__ = function.__doc__
         _deferred.append(self)
 
-    def __call__(self, *args):
-        with _lock:
-            _tell_numba()
-        return self.real(*args)
-
 
 def helper(function):
-    """A function that kernels call, with arguments of any type Numba knows. It is compiled into each of its callers."""
-    return _Deferred(function, lambda numba, f: numba.njit(nogil=True, error_model="numpy", boundscheck=False)(f))
-
-
-def inlined(function):
-    """A helper that is written into its one caller before anything is optimised. A kernel built of nested plain helpers
-    is optimised once per level; for large ones that is most of the time it takes to compile."""
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "inline": "always"}
-    return _Deferred(function, lambda numba, f: numba.njit(**options)(f))
+    """A function that kernels call, with arguments of any type Numba knows. It is written into each of its callers."""
+    return _Deferred(function, "helper")
 
 
 def intrinsic(function):
     """numba.extending.intrinsic, postponed: `function(typing_context, *types)` -> signature, code generator."""
-    return _Deferred(function, lambda numba, f: numba.extending.intrinsic(f))
+    return _Deferred(function, "intrinsic")
 
 
 class Kernel:
@@ -180,8 +165,7 @@ class Kernel:
 
     def _make(self):
         """Compile it, or wait for another process that is about to. -> (symbol, object code)"""
-        usual = [each.name for each in _kernels if each.name in compile_ahead.USUAL]
-        compile_ahead.start(_FOLDER, cores_available(), sorted(usual, key=compile_ahead.USUAL.index))
+        prepare()
         while True:
             with compile_ahead.Claim(_FOLDER, self.name) as claim:
                 found = _read(self.name)
@@ -199,6 +183,12 @@ def kernel(function):
     It must be a top-level function. Kernels do not call kernels: what they share is a `helper`.
     """
     return Kernel(function)
+
+
+def prepare():
+    """Begin to compile, in other processes, what nearly every use needs and is not on disk. Returns at once."""
+    usual = [each.name for each in _kernels if each.name in compile_ahead.USUAL]
+    compile_ahead.start(_FOLDER, cores_available(), sorted(usual, key=compile_ahead.USUAL.index))
 
 
 def load_all():
@@ -225,18 +215,17 @@ def compile_if_free(name):
 
 def _tell_numba():
     """Make the deferred functions real and put them where they were: in the globals of every function of ours."""
-    import numba
-    import numba.extending
+    from . import machine_code
     for each in _deferred:
         if each.real is None:
-            each.real = each.make(numba, each.function)
+            each.real = getattr(machine_code, each.kind)(each.function)
     package = __name__.rpartition(".")[0]
     spaces = [vars(m) for name, m in list(sys.modules.items()) if name.startswith(package) and m is not None]
     for space in spaces + [f.function.__globals__ for f in (*_deferred, *_kernels)]:
         for name, value in list(space.items()):
             if isinstance(value, _Deferred):
                 space[name] = value.real
-    return numba
+    return machine_code
 
 
 class CompileError(RuntimeError):
@@ -251,25 +240,14 @@ def _compile_or_say_why_not(name, function):
 
 
 def _compile(function):
-    """-> (symbol, object code) of a kernel. The symbol's C signature is
-
-        int32 symbol(void **result, void **error, int64 *descriptor, int64 scratch, int64 first, int64 last)
-
-    which is Numba's own for native functions; not 0 means an error.
-    """
-    numba = _tell_numba()
-    types = numba.types
-    signature = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
-    dispatcher = numba.njit(nogil=True, error_model="numpy", boundscheck=False, no_cpython_wrapper=True,
-                            no_cfunc_wrapper=True)(function)
-    dispatcher.compile(signature)
-    result = dispatcher.overloads[signature.args]
-    foreign = {f.name for f in result.library._final_module.functions if f.is_declaration}
-    foreign = {name for name in foreign if not name.startswith("llvm.")} - _SYSTEM_CALLS
-    if foreign:
-        raise RuntimeError(f"kernel {function.__name__} would call {', '.join(sorted(foreign))}, which is not there in "
-                           "a process without Numba: make no arrays and raise no errors in a kernel")
-    return result.fndesc.llvm_func_name, result.library._get_compiled_object()
+    """-> (symbol, object code) of a kernel"""
+    collecting = gc.isenabled()
+    gc.disable()            # Numba makes small objects by the million; none is garbage yet, and looking takes a third
+    try:
+        return _tell_numba().compiled(function)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _link(code):

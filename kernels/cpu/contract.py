@@ -11,7 +11,6 @@ is one sum in the order of (s, k), so cutting rows and columns in another way ch
 Also here: the depthwise block, and ReLU with its bits on what lies in the cache.
 """
 from . import vector as v
-from .compile_cache import helper
 from .gemm import ROWS
 
 WIDE = 2 * v.LANES                      # columns of a block of two vectors, float32
@@ -21,9 +20,6 @@ FLAT_ROWS = 6                           # a block of few rows takes more vectors
 FLAT = (4 if v.REGISTERS == 32 else 2) * v.LANES
 DEPTHWISE_ROWS = 8
 
-_CONTRACT = "a, a_row, a_step, table, segments, b, b_step, depth, start, start_row, c, c_row"
-_DEPTHWISE = "a, a_row, table, segments, w, start, c, c_row"
-
 
 def _pair(b, table, index):
     """The two offsets of a segment."""
@@ -32,86 +28,85 @@ def _pair(b, table, index):
     return [b.load(p, align=8) for p in pointers]
 
 
-def _contract(rows, vectors, number):
+def _contract(b, rows, vectors, number, a, a_row, a_step, table, segments, b_start, b_step, depth, start, start_row, c,
+              c_row):
     """Code for a block of `rows` rows; everything in bytes but segments and depth, which are >= 1."""
     width = number.size * number.lanes
-
-    @v.emit(12)
-    def contract(b, a, a_row, a_step, table, segments, b_start, b_step, depth, start, start_row, c, c_row):
-        a_rows = [a]
-        for _ in range(rows - 1):
-            a_rows.append(b.add(a_rows[-1], a_row))
-        sums = []
-        for _ in range(rows):
-            sums += [v.load(b, b.add(start, v.integer(width * j)), number) for j in range(vectors)]
-            start = b.add(start, start_row)
-        outer = v.Loop(b, segments, sums)
-        a_offset, b_offset = _pair(b, table, outer.index)
-        inner = v.Loop(b, depth, [*outer.carried, a_offset, b.add(b_start, b_offset)])
-        *sums, a_offset, b_row = inner.carried
-        columns = [v.load(b, b.add(b_row, v.integer(width * j)), number) for j in range(vectors)]
-        for i in range(rows):
-            factor = v.broadcast(b, b.add(a_rows[i], a_offset), number)
-            for j in range(vectors):
-                sums[i * vectors + j] = v.multiply_add(b, factor, columns[j], sums[i * vectors + j], number)
-        inner.end([*sums, b.add(a_offset, a_step), b.add(b_row, b_step)])
-        outer.end(sums)
-        for i in range(rows):
-            for j in range(vectors):
-                v.store(b, sums[i * vectors + j], b.add(c, v.integer(width * j)), number)
-            c = b.add(c, c_row)
-    return contract
+    a_rows = [a]
+    for _ in range(rows - 1):
+        a_rows.append(b.add(a_rows[-1], a_row))
+    sums = []
+    for _ in range(rows):
+        sums += [v.load(b, b.add(start, v.integer(width * j)), number) for j in range(vectors)]
+        start = b.add(start, start_row)
+    outer = v.Loop(b, segments, sums)
+    a_offset, b_offset = _pair(b, table, outer.index)
+    inner = v.Loop(b, depth, [*outer.carried, a_offset, b.add(b_start, b_offset)])
+    *sums, a_offset, b_row = inner.carried
+    columns = [v.load(b, b.add(b_row, v.integer(width * j)), number) for j in range(vectors)]
+    for i in range(rows):
+        factor = v.broadcast(b, b.add(a_rows[i], a_offset), number)
+        for j in range(vectors):
+            sums[i * vectors + j] = v.multiply_add(b, factor, columns[j], sums[i * vectors + j], number)
+    inner.end([*sums, b.add(a_offset, a_step), b.add(b_row, b_step)])
+    outer.end(sums)
+    for i in range(rows):
+        for j in range(vectors):
+            v.store(b, sums[i * vectors + j], b.add(c, v.integer(width * j)), number)
+        c = b.add(c, c_row)
 
 
-def _depthwise(rows):
-    """c[i] = start + sum over s of a[i*a_row + A_s] * w[B_s], each a vector of channels."""
-    @v.emit(8)
-    def depthwise(b, a, a_row, table, segments, w, start, c, c_row):
-        a_rows = [a]
-        for _ in range(rows - 1):
-            a_rows.append(b.add(a_rows[-1], a_row))
-        loop = v.Loop(b, segments, [v.load(b, start)] * rows)
-        a_offset, w_offset = _pair(b, table, loop.index)
-        weights = v.load(b, b.add(w, w_offset))
-        loop.end([v.multiply_add(b, v.load(b, b.add(place, a_offset)), weights, total)
-                  for place, total in zip(a_rows, loop.carried)])
-        for total in loop.carried:
-            v.store(b, total, c)
-            c = b.add(c, c_row)
-    return depthwise
+# f(rows, a, a_row, a_step, table, segments, b, b_step, depth, start, start_row, c, c_row)
 
 
-def _any_rows(make, most, arguments):
-    """A helper that picks the micro-kernel for a number of rows between 1 and `most`."""
-    kernels = {f"rows{i}": make(i) for i in range(1, most + 1)}
-    lines = [f"def block(rows, {arguments}):"]
-    for i in range(most, 0, -1):
-        lines.append(f"    {'if' if i == most else 'elif'} rows == {i}:\n        rows{i}({arguments})")
-    exec("\n".join(lines), kernels)     # Numba cannot index a table of intrinsics, so the choice is written out
-    return helper(kernels["block"])
+@v.emit(13)
+def wide_block(b, rows, *arguments):
+    v.choose(b, rows, ROWS, lambda i: _contract(b, i, 2, v.FLOAT32, *arguments))
 
 
-wide_block = _any_rows(lambda rows: _contract(rows, 2, v.FLOAT32), ROWS, _CONTRACT)
-narrow_block = _any_rows(lambda rows: _contract(rows, 1, v.FLOAT32), ROWS, _CONTRACT)
-flat_block = _any_rows(lambda rows: _contract(rows, FLAT // v.LANES, v.FLOAT32), FLAT_ROWS, _CONTRACT)
-double_block = _any_rows(lambda rows: _contract(rows, 2, v.FLOAT64), ROWS, _CONTRACT)
-depthwise_block = _any_rows(_depthwise, DEPTHWISE_ROWS, _DEPTHWISE)
+@v.emit(13)
+def narrow_block(b, rows, *arguments):
+    v.choose(b, rows, ROWS, lambda i: _contract(b, i, 1, v.FLOAT32, *arguments))
 
 
-def _either_width(block, other):
-    """block(narrow, rows, ...): the second micro-kernel where `narrow`, else the first. One place to call either from
-    is compiled in half the time of two."""
-    kernels = {"block": block, "other": other}
-    exec(f"""def either(narrow, rows, {_CONTRACT}):
-    if narrow:
-        other(rows, {_CONTRACT})
-    else:
-        block(rows, {_CONTRACT})""", kernels)
-    return helper(kernels["either"])
+@v.emit(13)
+def flat_block(b, rows, *arguments):
+    v.choose(b, rows, FLAT_ROWS, lambda i: _contract(b, i, FLAT // v.LANES, v.FLOAT32, *arguments))
 
 
-single_block = _either_width(wide_block, narrow_block)
-double_any_block = _either_width(double_block, double_block)
+@v.emit(14)
+def single_block(b, narrow, rows, *arguments):
+    """The narrow block where `narrow`, else the wide one."""
+    def write(i):
+        _contract(b, (i - 1) % ROWS + 1, 2 if i <= ROWS else 1, v.FLOAT32, *arguments)
+    v.choose(b, b.add(rows, v.scaled(b, narrow, ROWS)), 2 * ROWS, write)
+
+
+@v.emit(14)
+def double_any_block(b, narrow, rows, *arguments):
+    """Of float64 there is the wide one only."""
+    v.choose(b, rows, ROWS, lambda i: _contract(b, i, 2, v.FLOAT64, *arguments))
+
+
+def _depthwise(b, rows, a, a_row, table, segments, w, start, c, c_row):
+    a_rows = [a]
+    for _ in range(rows - 1):
+        a_rows.append(b.add(a_rows[-1], a_row))
+    loop = v.Loop(b, segments, [v.load(b, start)] * rows)
+    a_offset, w_offset = _pair(b, table, loop.index)
+    weights = v.load(b, b.add(w, w_offset))
+    loop.end([v.multiply_add(b, v.load(b, b.add(place, a_offset)), weights, total)
+              for place, total in zip(a_rows, loop.carried)])
+    for total in loop.carried:
+        v.store(b, total, c)
+        c = b.add(c, c_row)
+
+
+@v.emit(9)
+def depthwise_block(b, rows, *arguments):
+    """f(rows, a, a_row, table, segments, w, start, c, c_row): c[i] = start + sum over s of a[i*a_row + A_s] * w[B_s],
+    each a vector of channels."""
+    v.choose(b, rows, DEPTHWISE_ROWS, lambda i: _depthwise(b, i, *arguments))
 
 
 @v.emit(2)

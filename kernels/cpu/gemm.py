@@ -9,7 +9,7 @@ B comes in panels of PANEL = 2 * LANES columns, each (depth, PANEL) and contiguo
 it falls in, so cutting the rows in another way changes no bit.
 """
 from . import vector as v
-from .compile_cache import helper, inlined
+from .compile_cache import helper
 
 VECTORS = 2                                         # of C per row
 ROWS = 14 if v.REGISTERS == 32 else 6               # VECTORS * ROWS accumulators + VECTORS of B + 1 of A fit
@@ -17,58 +17,48 @@ PANEL = VECTORS * v.LANES                           # columns of a panel, float3
 DOUBLE_PANEL = VECTORS * v.FLOAT64.lanes            # the same for float64
 
 
-def _micro_kernel(rows, number):
+def _micro_kernel(b, rows, number, a, lda, panel, start, ldstart, c, ldc, depth, ahead):
     """Code for a block of `rows` rows. All addresses in bytes, lda ldc ldstart in numbers, depth >= 1.
 
     On its way it asks for `depth` cache lines from address `ahead`: what the caller reads next.
     """
     size = number.size
-
-    @v.emit(9)
-    def multiply(b, a, lda, panel, start, ldstart, c, ldc, depth, ahead):
-        row_bytes = v.scaled(b, lda, size)
-        a_rows = [a]
-        for _ in range(rows - 1):
-            a_rows.append(b.add(a_rows[-1], row_bytes))
-        accumulators = []
-        for _ in range(rows):
-            accumulators += [v.load(b, b.add(start, v.integer(number.size * number.lanes * j)), number)
-                             for j in range(VECTORS)]
-            start = b.add(start, v.scaled(b, ldstart, size))
-        loop = v.Loop(b, depth, [*accumulators, panel])
-        *sums, panel = loop.carried
-        columns = [v.load(b, b.add(panel, v.integer(j * size * number.lanes)), number) for j in range(VECTORS)]
-        offset = v.scaled(b, loop.index, size)
-        v.prefetch(b, b.add(ahead, v.scaled(b, loop.index, 64)))
-        for i in range(rows):
-            factor = v.broadcast(b, b.add(a_rows[i], offset), number)
-            for j in range(VECTORS):
-                k = i * VECTORS + j
-                sums[k] = v.multiply_add(b, factor, columns[j], sums[k], number)
-        loop.end([*sums, b.add(panel, v.integer(VECTORS * size * number.lanes))])
-        for i in range(rows):
-            for j in range(VECTORS):
-                v.store(b, sums[i * VECTORS + j], b.add(c, v.integer(j * size * number.lanes)), number)
-            c = b.add(c, v.scaled(b, ldc, size))
-    return multiply
+    row_bytes = v.scaled(b, lda, size)
+    a_rows = [a]
+    for _ in range(rows - 1):
+        a_rows.append(b.add(a_rows[-1], row_bytes))
+    accumulators = []
+    for _ in range(rows):
+        accumulators += [v.load(b, b.add(start, v.integer(number.size * number.lanes * j)), number)
+                         for j in range(VECTORS)]
+        start = b.add(start, v.scaled(b, ldstart, size))
+    loop = v.Loop(b, depth, [*accumulators, panel])
+    *sums, panel = loop.carried
+    columns = [v.load(b, b.add(panel, v.integer(j * size * number.lanes)), number) for j in range(VECTORS)]
+    offset = v.scaled(b, loop.index, size)
+    v.prefetch(b, b.add(ahead, v.scaled(b, loop.index, 64)))
+    for i in range(rows):
+        factor = v.broadcast(b, b.add(a_rows[i], offset), number)
+        for j in range(VECTORS):
+            k = i * VECTORS + j
+            sums[k] = v.multiply_add(b, factor, columns[j], sums[k], number)
+    loop.end([*sums, b.add(panel, v.integer(VECTORS * size * number.lanes))])
+    for i in range(rows):
+        for j in range(VECTORS):
+            v.store(b, sums[i * VECTORS + j], b.add(c, v.integer(j * size * number.lanes)), number)
+        c = b.add(c, v.scaled(b, ldc, size))
 
 
-def _any_rows(number):
-    """A helper that picks the micro-kernel for a number of rows between 1 and ROWS."""
-    kernels = {f"rows{i}": _micro_kernel(i, number) for i in range(1, ROWS + 1)}
-    arguments = "a, lda, panel, start, ldstart, c, ldc, depth, ahead"
-    lines = [f"def block(rows, {arguments}):"]
-    for i in range(ROWS, 0, -1):
-        lines.append(f"    {'if' if i == ROWS else 'elif'} rows == {i}:\n        rows{i}({arguments})")
-    exec("\n".join(lines), kernels)     # Numba cannot index a table of intrinsics, so the choice is written out
-    return helper(kernels["block"])
+@v.emit(10)
+def _block(b, rows, *arguments):
+    v.choose(b, rows, ROWS, lambda i: _micro_kernel(b, i, v.FLOAT32, *arguments))
 
 
-_block = _any_rows(v.FLOAT32)
-_double_block = _any_rows(v.FLOAT64)
+@v.emit(10)
+def _double_block(b, rows, *arguments):
+    v.choose(b, rows, ROWS, lambda i: _micro_kernel(b, i, v.FLOAT64, *arguments))
 
-
-@inlined
+@helper
 def multiply(a, lda, panel, start, ldstart, c, ldc, rows, depth):
     """c[rows, PANEL] = start[rows, PANEL] + a[rows, depth] @ panel[depth, PANEL]; float32; addresses, then numbers.
 

@@ -7,7 +7,7 @@ into panels. Descriptors and phase tables are made in general.py; the numbers be
 """
 from . import vector as v
 from .addresses import float32_at, float64_at, int64_at, uint8_at
-from .compile_cache import helper, inlined, kernel
+from .compile_cache import helper, kernel
 from .contract import (
     DEPTHWISE_ROWS,
     DOUBLE_WIDE,
@@ -120,7 +120,7 @@ def _copy_columns(block, y, rows, columns, block_row, y_row):
             y[i * y_row + j] = block[i * block_row + j]
 
 
-@inlined
+@helper
 def _row_of_blocks(block, narrow, at, size, width, step, count, columns, a, a_row, phase, panel, bias, out, out_row,
                    aside):
     """`count` output positions side by side, `columns` <= width output channels; step: bytes of a row of the panel."""
@@ -136,7 +136,7 @@ def _row_of_blocks(block, narrow, at, size, width, step, count, columns, a, a_ro
             _copy_columns(at(aside), at(c), rows, columns, width, out_row // size)
 
 
-@inlined
+@helper
 def _panel_of_tile(d, phase, block, narrow, at, size, width, step, channel, count, panel, bias, a, item, aside):
     """All positions of a tile, `count` output channels from `channel` on. a: where the tile begins in the source."""
     u0, v0, n = _first_row(d, item), _first_column(d, item), _picture(d, item)
@@ -154,7 +154,7 @@ def _panel_of_tile(d, phase, block, narrow, at, size, width, step, channel, coun
                 _finish(d, at, size, n, row, column, channel, out, out_row, positions, count)
 
 
-@inlined
+@helper
 def _tiles(d, at, size, width, narrow_width, block, scratch, first, last):
     """Items: (picture, tile row, tile column, part of the output channels)."""
     panels = (d[GROUP_K] + width - 1) // width
@@ -284,7 +284,7 @@ def depthwise_float32(d, scratch, first, last):
  GROUP_STRIDE) = range(10)
 
 
-@inlined
+@helper
 def _pack(d, at, size, width, first, last):
     """Items: (group, panel). packed[tap, row, column] = weights[tap offset + group, row and column strides], else 0."""
     taps = int64_at(d[TAP_TABLE])

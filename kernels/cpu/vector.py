@@ -236,6 +236,19 @@ class Loop:
         b.position_at_end(after)
 
 
+def choose(b, number, last, write):
+    """Code for every number 1 .. last, `write(i)`; at run time the one that `number` names is run, none for others."""
+    after = b.append_basic_block("chosen")
+    switch = b.switch(number, after)
+    for i in range(1, last + 1):
+        case = b.append_basic_block(f"case{i}")
+        switch.add_case(integer(i), case)
+        b.position_at_end(case)
+        write(i)
+        b.branch(after)
+    b.position_at_end(after)
+
+
 # ------------------------------------------------------------------------------------------------ whole ranges
 
 

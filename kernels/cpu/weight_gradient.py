@@ -14,7 +14,7 @@ import numpy as np
 from . import buffers, choice, threads, winograd_weight
 from . import vector as v
 from .addresses import address, float32_at, float64_at, int64_at
-from .compile_cache import helper, inlined, kernel
+from .compile_cache import helper, kernel
 from .contract import DOUBLE_WIDE, NARROW, WIDE, double_any_block, single_block
 from .gemm import ROWS
 from .taps import fill_strip
@@ -29,7 +29,7 @@ _PARTIAL_BYTES = 48 << 20           # for the chunks' own sums, at most (one chu
  TAP_BYTES, PANEL_BYTES, ROW_BYTES, CHUNK_BYTES, UNIT_N, SYMMETRIC) = range(39)
 
 
-@inlined
+@helper
 def _panel(block, narrow, size, a, a_step, table, segments, b, b_step, depth, rows, c, c_row, zeros, first):
     """c[rows, one panel] += sum over segments and depth of a[., row] * b[., column]."""
     blocks = (rows + ROWS - 1) // ROWS
@@ -41,7 +41,7 @@ def _panel(block, narrow, size, a, a_step, table, segments, b, b_step, depth, ro
               depth, start, start_row, place, c_row)
 
 
-@inlined
+@helper
 def _unit(d, at, size, width, narrow_width, block, unit, first, part, partial, scratch):
     """Add the unit's share to this chunk's partial sum; part: of the panels."""
     n = unit // (d[DOWN] * d[ACROSS]) * d[UNIT_N]
@@ -95,7 +95,7 @@ def _unit(d, at, size, width, narrow_width, block, unit, first, part, partial, s
                        rows, c, d[ROW_BYTES], d[ZEROS], first)
 
 
-@inlined
+@helper
 def _chunks(d, at, size, width, narrow_width, block, scratch, first, last):
     """Items: (chunk, part of the panels)."""
     for item in range(first, last):

@@ -4,7 +4,7 @@ Every function here gets the description of the work, `d`: the int64 numbers nam
 """
 from . import vector as v
 from . import winograd_transforms as t
-from .compile_cache import helper, inlined, kernel
+from .compile_cache import helper, kernel
 from .gemm import PANEL, multiply_ahead
 
 BLOCK = 64              # channels per block of U, in either direction; whole panels
@@ -88,7 +88,7 @@ def _input_tile(d, image, top, left, first, count, out, component, patch, m, pla
         unpool(source, row, column, cells, cell_row, cell_column, out, component, count)
 
 
-@inlined
+@helper
 def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
     """Transform tiles start+first .. start+last-1, all channels, to places first .. last-1 of V."""
     depth = _up(d[C], v.LANES)
@@ -155,7 +155,7 @@ def _prefetch_weights(d, c, k, part, parts):
             v.prefetch_rows(weights + r // height * tap + r % height * row, row, 1, width)
 
 
-@inlined
+@helper
 def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned, remake):
     """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1.
 
@@ -246,7 +246,7 @@ def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, 
 # ----------------------------------------------------------------------------------------------------- items
 
 
-@inlined
+@helper
 def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, finish, one, two, three):
     """Items first .. last-1 of the phase: blocks of tiles with all that is done to them (ALL), tiles (INPUTS), or
     blocks of outputs (PRODUCTS)."""

@@ -19,7 +19,7 @@ from . import buffers, debug, threads
 from . import vector as v
 from . import winograd_transforms as t
 from .addresses import address, float32_at, int64_at
-from .compile_cache import helper, inlined, kernel
+from .compile_cache import helper, kernel
 from .contract import NARROW, WIDE, single_block
 from .gemm import ROWS
 from .winograd_jobs import BLOCK, PAD, window
@@ -54,7 +54,7 @@ def _tile(picture, rows, columns, channels, top, left, side, first, count, out, 
     transform(source, row, column, out, component, count)
 
 
-@inlined
+@helper
 def _transform(d, begin, end, c, depth, k, width, inputs, gradients, patch, m, input_transform, gradient_transform):
     """V (component, tile, depth) and Z (component, tile, width) of the tiles begin .. end-1."""
     for tile in range(begin, end):
@@ -69,7 +69,7 @@ def _transform(d, begin, end, c, depth, k, width, inputs, gradients, patch, m, i
               gradient_transform)
 
 
-@inlined
+@helper
 def _add_products(sums, inputs, gradients, tiles, depth, width, table, zeros, is_first, m):
     """S (component, depth, width) += V^T Z; is_first: S = V^T Z."""
     row = width * t.SIZE
@@ -87,7 +87,7 @@ def _add_products(sums, inputs, gradients, tiles, depth, width, table, zeros, is
                              table, 1, b + j * t.SIZE, row, tiles, start, start_row, place, row)
 
 
-@inlined
+@helper
 def _bring_down(d, out, sums, c, depth, k, width, patch, transform):
     """out[:, :, c.., k..] (3, 3, C, K) = G^T S G; channels that only fill up vectors are dropped."""
     component, tap = depth * width * t.SIZE + PAD, d[C] * d[K] * t.SIZE
@@ -102,7 +102,7 @@ def _bring_down(d, out, sums, c, depth, k, width, patch, transform):
                 v.copy(place + s * tap, patch + s * width * t.SIZE, kept)
 
 
-@inlined
+@helper
 def _work(d, scratch, first, last, m, input_transform, gradient_transform, weight_transform):
     """Items: (block of C, block of K, chunk of the tiles)."""
     components = (m + 2) * (m + 2)

@@ -1,6 +1,7 @@
 """Kernels on disk: a second process needs no Numba, an edit is seen, damage is mended, nothing grows without end."""
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def package(tmp_path):
     """A copy of the cache's file with one small kernel beside it, in a process of its own."""
     (tmp_path / "cpu_copy").mkdir()
     (tmp_path / "cpu_copy" / "__init__.py").write_text("from . import sample")
-    for name in ("compile_cache.py", "compile_ahead.py", "threads.py", "buffers.py"):
+    for name in ("compile_cache.py", "compile_ahead.py", "machine_code.py", "threads.py", "buffers.py"):
         shutil.copy(PACKAGE / name, tmp_path / "cpu_copy")
     (tmp_path / "cpu_copy" / "sample.py").write_text(SAMPLE.replace("FACTOR", "2"))
     return tmp_path
@@ -65,10 +66,58 @@ def test_a_helper_compiles_for_others(package):
 
 def test_a_process_starts_helpers_and_gets_the_right_kernel(package):
     path = package / "cpu_copy" / "compile_ahead.py"
-    usual = repr(compile_ahead.USUAL).replace("'", '"')
-    assert usual in path.read_text()
-    path.write_text(path.read_text().replace(usual, '("sample.work",)'))
+    text, found = re.subn(r"\nUSUAL = \([^)]*\)", '\nUSUAL = ("sample.work",)', path.read_text())
+    assert found == 1
+    path.write_text(text)
     assert call(package)[0] == "405"
+
+
+@pytest.mark.skipif(compile_cache.cores_available() == 1, reason="helpers take other cores")
+def test_what_is_prepared_is_compiled_elsewhere(package):
+    path = package / "cpu_copy" / "compile_ahead.py"
+    path.write_text(re.sub(r"\nUSUAL = \([^)]*\)", '\nUSUAL = ("sample.work",)', path.read_text()))
+    program = "import time; from cpu_copy import sample, compile_cache as c; c.prepare(); time.sleep(60)"
+    env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
+    process = subprocess.Popen([sys.executable, "-c", program], env=env)
+    until = time.monotonic() + 60
+    while not list(package.glob("cache/kernels/*/sample.work.o")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert call(package)[:2] == ["405", "False"]
+
+
+USERS_CODE = """
+import numba, numpy as np
+from cpu_copy import sample, compile_cache
+
+@numba.njit
+def before(a, b): return a // b + a % b
+
+@numba.njit
+def after(a, b, m): return (a - 1) // b * 10 + a ** b + np.dot(m, m)[0, 0]
+
+assert before(17, 5) == 5
+d = np.array([20, 1, 0], np.int64)
+sample.work(d, 0, 0, 5)
+m = np.full((2, 2), 3.0)
+print(d[2], before(-17, 5), before(17.0, 5.0), after(17, 5, m))
+"""
+
+
+def test_numba_serves_the_users_own_functions_as_before(package):
+    text = SAMPLE.replace("FACTOR", "2").replace("d[0] * twice(i)", "d[0] * (twice(i) // 1 % 1000)")
+    (package / "cpu_copy" / "sample.py").write_text(text)
+    env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
+    out = subprocess.run([sys.executable, "-c", USERS_CODE], env=env, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.split() == ["405", "-1", "5.0", str(30 + 17 ** 5 + 18.0)]
+
+
+def test_what_a_kernel_calls_is_written_into_it():
+    from minivis.kernels.cpu import direct
+    text = compile_cache._tell_numba().assembly(direct.forward_rows.function)
+    assert sum(line.startswith("\t.globl") for line in text.splitlines()) == 1
 
 
 def test_a_kernel_is_claimed_by_one_process_until_that_lets_go_or_ends(tmp_path):

@@ -205,13 +205,7 @@ true, kept = reference.chain_forward(x.astype(float), steps, weights, True)
 assert abs(y - true).max() < 1e-5 * abs(true).max()
 dx = chain.chain_backward_input(np.ones_like(y), saved, [None] * 5)
 assert abs(dx - reference.chain_backward_input(np.ones_like(true), kept, [None] * 5)).max() < 1e-4 * abs(dx).max()
-import numba
-types = numba.types
-kind = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
-compile_cache._compile(winograd_jobs.forward_4.function)
-again = numba.njit(nogil=True)(winograd_jobs.forward_4.function)
-again.compile(kind)
-text = again.overloads[kind.args].library.get_asm_str()
+text = compile_cache._tell_numba().assembly(winograd_jobs.forward_4.function)
 assert forbidden not in text and {8: "ymm", 4: "xmm"}[lanes] in text
 print("right")
 """
