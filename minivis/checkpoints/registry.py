@@ -94,8 +94,8 @@ def cache_folder():
     """Where converted weights are kept: $MINIVIS_WEIGHTS, else the user's cache folder."""
     if os.environ.get("MINIVIS_WEIGHTS"):
         return Path(os.environ["MINIVIS_WEIGHTS"]).expanduser()
-    import pooch
-    return Path(pooch.os_cache("minivis")) / "weights"
+    import platformdirs    # as pooch does; importing that brings tqdm and asyncio, a tenth of the time minivis starts in
+    return Path(platformdirs.user_cache_dir("minivis")) / "weights"
 
 
 def cached(name):
