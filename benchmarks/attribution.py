@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import tempfile
-from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -74,17 +73,6 @@ def table(result):
     return "\n".join(rows)
 
 
-def versions():
-    from importlib import metadata
-    found = {}
-    for package in ("torch", "captum", "zennit", "grad-cam"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "(not installed)"
-    return found
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=",".join(MAP_NETWORKS))
@@ -96,10 +84,8 @@ def main():
     parser.add_argument("--rival", default="torch-cl", choices=[name for name in ENGINES if name.startswith("torch")])
     parser.add_argument("-o", type=Path, metavar="FILE.json")
     a = parser.parse_args()
-    result = json.loads(a.o.read_text()) if a.o and a.o.exists() else {
-        "date": date.today().isoformat(), "machine": machine.describe(), "threads": a.threads, "rival": a.rival,
-        "clock": a.clock,
-        "versions": versions(), "networks": {}}
+    result = json.loads(a.o.read_text()) if a.o and a.o.exists() else machine.measured(
+        threads=a.threads, rival=a.rival, clock=a.clock, networks={})
     with Process(ENGINES["ours"], a.threads) as ours, Process(ENGINES[a.rival], a.threads) as rival:
         for network in a.networks.split(","):
             found = result["networks"].setdefault(network, {})

@@ -1,10 +1,12 @@
 """The machine a result was measured on."""
 import contextlib
+import datetime
 import os
 import platform
 import re
 import sys
 import time
+from importlib import metadata
 
 TELLING = re.compile(r"sse4_2|avx|fma|f16c|amx|neon|asimd|sve")
 
@@ -14,6 +16,19 @@ def describe():
     return {"cpu": _cpu_model(), "features": _cpu_features(), "cores": _cores(), "memory_gb": _memory_gb(),
             "system": platform.platform(), "libc": " ".join(platform.libc_ver()),
             "python": platform.python_version(), "byte_order": sys.byteorder}
+
+
+def measured(**result):
+    """A result with what it depends on: the date, the machine and the versions of who took part."""
+    return {"date": datetime.date.today().isoformat(), "machine": describe(), "versions": _versions(), **result}
+
+
+def _versions():
+    found = {}
+    for package in ("minivis", "numpy", "numba", "torch", "captum", "zennit", "grad-cam"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _cores():

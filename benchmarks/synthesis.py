@@ -1,7 +1,7 @@
 """Steps per second of loops that make pictures, and of the same loops written in PyTorch.
 
     python -m benchmarks.synthesis [--network squeezenet1_0] [--loops visualize,dream,invert,pgd] [--steps 40]
-                                   [--clock wall|cpu]
+                                   [--clock wall|cpu] [-o FILE.json]
 
 visualize climbs a class in pixels (preset simonyan), dream one octave, invert one layer in pixels by Adam, pgd 8 grey
 levels around a picture. Ours is the technique itself, monitor and history included; PyTorch's loop does the arithmetic
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import networks
+from . import machine, networks
 
 LOOPS = ("visualize", "dream", "invert", "pgd")
 CLASS, SEED = 130, 1
@@ -178,6 +178,7 @@ def main():
     for name, default in (("network", "squeezenet1_0"), ("loops", ",".join(LOOPS)), ("steps", 40), ("warm", 17),
                           ("threads", 2), ("clock", "wall"), ("only", ""), ("folder", "")):
         parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("-o", metavar="FILE.json")
     a = parser.parse_args()
     if a.only:
         one(a)
@@ -186,6 +187,7 @@ def main():
         networks.write(Path(folder), *networks.material(a.network, head=True))
         unit = "steps per second" if a.clock == "wall" else "steps per second of processor time"
         print(f"{a.network}, {a.threads} threads: {unit}")
+        rows = []
         for loop in a.loops.split(","):
             per_step = {}
             for engine in ENGINES:
@@ -194,8 +196,12 @@ def main():
                                       text=True)
                 per_step[engine] = json.loads(done.stdout)["seconds"]
             mine, theirs = per_step["minivis"], per_step["torch"]
+            rows.append({"loop": loop, "seconds": per_step, "ratio": mine / theirs})
             print(f"{loop:10} minivis {1 / mine:6.2f}   torch {1 / theirs:6.2f}   minivis is {theirs / mine:.2f} times "
                   "as fast", flush=True)
+    if a.o:
+        result = machine.measured(network=a.network, threads=a.threads, clock=a.clock, rows=rows)
+        Path(a.o).write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -152,8 +151,7 @@ def main():
                          "ratio": found[engines[0]][0] / seconds, "peak_mb": megabytes})
             print(f"{size:4d} {engine:>14} {args.batch / seconds:9.0f} {rows[-1]['ratio']:14.2f} {megabytes:8.0f}")
     if args.o:
-        args.o.write_text(json.dumps({"date": date.today().isoformat(), "machine": machine.describe(), "rows": rows},
-                                     indent=1))
+        args.o.write_text(json.dumps(machine.measured(rows=rows), indent=1))
 
 
 if __name__ == "__main__":
