@@ -23,7 +23,7 @@ FUNCTION = {"nogil": True, "error_model": "numpy", "boundscheck": False, "no_cpy
 
 def helper(function):
     """The function as compiled code may call it; Python itself cannot."""
-    return numba.njit(**FUNCTION)(function)
+    return numba.njit(forceinline=True, **FUNCTION)(function)
 
 
 def intrinsic(function):
@@ -122,7 +122,6 @@ def _optimise(module, symbol, machine):
     for each in module.functions:
         if not each.is_declaration and each.name != symbol:
             each.linkage = "internal"
-            each.add_function_attribute("alwaysinline")
     options = llvm.create_pipeline_tuning_options(2)
     options.loop_vectorization, options.slp_vectorization, options.loop_unrolling = True, False, False
     builder = llvm.create_pass_builder(machine, options)

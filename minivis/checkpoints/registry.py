@@ -94,7 +94,7 @@ def cache_folder():
     """Where converted weights are kept: $MINIVIS_WEIGHTS, else the user's cache folder."""
     if os.environ.get("MINIVIS_WEIGHTS"):
         return Path(os.environ["MINIVIS_WEIGHTS"]).expanduser()
-    import platformdirs    # as pooch does; importing that brings tqdm and asyncio, a tenth of the time minivis starts in
+    import platformdirs  # as pooch does; importing that one brings tqdm and asyncio, a tenth of the time of a start
     return Path(platformdirs.user_cache_dir("minivis")) / "weights"
 
 
