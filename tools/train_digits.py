@@ -78,6 +78,8 @@ def spread(path):
         print(f"width {width:2d}: loss {np.mean(values):.4f}, standard deviation {np.std(values):.4f}")
     ax.set_xticks(range(len(WIDTHS)), [f"{width} and {2 * width} filters" for width in WIDTHS])
     ax.set_yscale("log")
+    for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):      # 0.2, not 2 x 10^-1
+        which("{x:g}")
     ax.set_ylabel("cross-entropy on held-out digits")
     ax.set_title(f"{SEEDS} trainings each: the larger the network, the nearer and the lower the minima", fontsize=10)
     ax.grid(alpha=0.3, axis="y", which="both")
