@@ -103,6 +103,7 @@ def test_the_report_is_whole_at_every_moment(tmp_path, run, monkeypatch):
     report = conduct.Report(tmp_path / "report.json")
     keep = report.keep
     monkeypatch.setattr(conduct, "_KEEP", 0.0)
+    monkeypatch.setattr(conduct, "_LOOK", 0.001)        # a process is looked at while it starts, however fast it is
     monkeypatch.setattr(report, "keep", lambda **how: (keep(**how), seen.append(json.loads(report.path.read_text()))))
     run("a", "b", report=report)
     assert len(seen) > 2 and seen[0]["stages"]["some"]["state"] == "running" and not list(tmp_path.glob("*.part"))
