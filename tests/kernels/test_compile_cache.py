@@ -42,6 +42,14 @@ def package(tmp_path):
     return tmp_path
 
 
+def make_usual(package):
+    """Make the small kernel what helpers compile ahead."""
+    path = package / "cpu_copy" / "compile_ahead.py"
+    text, found = re.subn(r"\nUSUAL = \([^)]*\)", '\nUSUAL = ("sample.work",)', path.read_text())
+    assert found == 1
+    path.write_text(text)
+
+
 def call(package, cache=None):
     env = {**os.environ, "MINIVIS_CACHE": str(cache or package / "cache"), "PYTHONPATH": str(package)}
     out = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=False)
@@ -65,17 +73,13 @@ def test_a_helper_compiles_for_others(package):
 
 
 def test_a_process_starts_helpers_and_gets_the_right_kernel(package):
-    path = package / "cpu_copy" / "compile_ahead.py"
-    text, found = re.subn(r"\nUSUAL = \([^)]*\)", '\nUSUAL = ("sample.work",)', path.read_text())
-    assert found == 1
-    path.write_text(text)
+    make_usual(package)
     assert call(package)[0] == "405"
 
 
 @pytest.mark.skipif(compile_cache.cores_available() == 1, reason="helpers take other cores")
 def test_what_is_prepared_is_compiled_elsewhere(package):
-    path = package / "cpu_copy" / "compile_ahead.py"
-    path.write_text(re.sub(r"\nUSUAL = \([^)]*\)", '\nUSUAL = ("sample.work",)', path.read_text()))
+    make_usual(package)
     program = "import time; from cpu_copy import sample, compile_cache as c; c.prepare(); time.sleep(60)"
     env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
     process = subprocess.Popen([sys.executable, "-c", program], env=env)
