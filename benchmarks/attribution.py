@@ -58,7 +58,7 @@ def table(result):
     """Markdown."""
     clock = {"wall": "", "cpu": " (processor time: others worked on the machine)"}[result["clock"]]
     rows = [f"Measured {result['date']} on {result['machine']['cpu']}, {result['threads']} threads{clock}, float32, "
-            "against " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()) + "."]
+            "with " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()) + "."]
     for network, found in result["networks"].items():
         rows += ["", f"{network}:", "", "| " + " | ".join(COLUMNS) + " |", "| --- | --- | ---: | ---: | ---: | --- |"]
         for technique, row in found.items():
