@@ -26,11 +26,12 @@ from . import winograd_jobs as jobs
 from . import winograd_transforms as t
 from .addresses import address
 from .gemm import PANEL
-from .winograd_jobs import BLOCK, MASK, PAD, PLAIN, POOL, POOL_MASK, RELU  # noqa: F401  (the finishes, for callers)
+from .winograd_jobs import BLOCK, COLUMNS, MASK, PAD, PLAIN, POOL, POOL_MASK, RELU  # noqa: F401  (finishes: for callers)
 
 _KERNELS = {(2, False): jobs.forward_2, (4, False): jobs.forward_4,
             (2, True): jobs.gradient_2, (4, True): jobs.gradient_4}
-ITEM_TILES = 56         # V and M of so many tiles share a 2 MiB cache with U; fewer make U too much of the work
+ITEM_TILES = 56         # V and M of so many tiles share a cache of 1 MiB with U; fewer make U too much of the work
+KEPT_TILES = 28         # the same where U is made once: it is larger, and costs nothing
 SHARED_TILES = 112      # tiles in V where all threads work on the same ones
 
 
@@ -52,19 +53,15 @@ def padded(w):
 
 
 def blocked(w):
-    """The same in the order in which they are used, block after block (9, BLOCK, BLOCK), so that they stream from
-    memory. Worth a copy for weights that are used often; small ones stay in the cache anyway."""
+    """The same in the order in which they are used: (C, 9, COLUMNS) for the first COLUMNS outputs, then for the next.
+    So they stream from memory, and the nine of a filter are not a power of two apart, which would share cache lines.
+    Worth a copy for weights that are used often."""
     plain = padded(w)
     C, K = plain.channels
-    if plain.values.size < 1 << 17:
-        return plain
     values = buffers.fresh(plain.values.nbytes).view(np.float32)
-    begin = 0
-    for c in range(0, C, BLOCK):
-        for k in range(0, K, BLOCK):
-            block = plain.values[:, :, c:c + BLOCK, k:k + BLOCK]
-            values[begin:begin + block.size].reshape(block.shape)[...] = block
-            begin += block.size
+    for k in range(0, K, COLUMNS):
+        part = plain.values.reshape(9, C, K)[:, :, k:k + COLUMNS].transpose(1, 0, 2)
+        values[9 * C * k:][:part.size].reshape(part.shape)[...] = part
     return Weights(values, (C, K), True)
 
 
@@ -87,18 +84,18 @@ def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=N
     unpool: Decisions ("bytes"); then x is the gradient of a 2x2 pooling and what is convolved is its gradient.
     """
     scale = 2 if finish == POOL else 1
-    d = np.zeros(jobs.FIELDS, np.int64)
-    d[[jobs.X, jobs.WEIGHTS, jobs.Y]] = address(x), address(w.values), address(y)
+    d = [0] * jobs.FIELDS
+    d[jobs.X], d[jobs.WEIGHTS], d[jobs.Y] = address(x), address(w.values), address(y)
     d[jobs.IMAGES:jobs.W_K + 1] = (*x.shape, *y.shape[1:], *pad, *w.channels)
-    d[[jobs.BLOCKED, jobs.TURNED, jobs.FINISH, jobs.RULE]] = w.is_blocked, turned, finish, rule
+    d[jobs.BLOCKED], d[jobs.TURNED], d[jobs.FINISH], d[jobs.RULE] = w.is_blocked, turned, finish, rule
     if bias is None:
         bias = np.zeros(_whole(y.shape[3]), np.float32)
     d[jobs.BIAS] = address(bias)
     if decisions is not None:
         d[jobs.DECISIONS] = decisions.address
-        d[[jobs.DECISION_ROWS, jobs.DECISION_COLUMNS]] = decisions.rows, decisions.columns
+        d[jobs.DECISION_ROWS], d[jobs.DECISION_COLUMNS] = decisions.rows, decisions.columns
     if unpool is not None:
-        d[[jobs.UNPOOL, jobs.UNPOOL_ROWS, jobs.UNPOOL_COLUMNS]] = unpool.address, unpool.rows, unpool.columns
+        d[jobs.UNPOOL], d[jobs.UNPOOL_ROWS], d[jobs.UNPOOL_COLUMNS] = unpool.address, unpool.rows, unpool.columns
     d[jobs.TILE_ROWS], d[jobs.TILE_COLUMNS] = (-(-size * scale // m) for size in y.shape[1:3])
     debug.check_winograd(d, x, w, y, m, bias, decisions, unpool)
     _run(d, _KERNELS[m, turned], m)
@@ -106,19 +103,23 @@ def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=N
 
 def _run(d, function, m):
     """Cut the work: blocks of tiles for each thread, or, with too few of them, panels of outputs."""
-    total = int(d[jobs.IMAGES] * d[jobs.TILE_ROWS] * d[jobs.TILE_COLUMNS])
+    total = d[jobs.IMAGES] * d[jobs.TILE_ROWS] * d[jobs.TILE_COLUMNS]
     components = (m + 2) ** 2
-    channels, outputs = _whole(int(d[jobs.C])), _whole(int(d[jobs.K]))
+    channels, outputs = _whole(d[jobs.C]), _whole(d[jobs.K])
+    kept = max(channels, outputs) <= BLOCK              # U is a single block
+    depth = d[jobs.DEPTH] = BLOCK if kept else BLOCK // 2
+    d = np.array(d, np.int64)
+    item_tiles = KEPT_TILES if kept else ITEM_TILES
     workers = threads.get_threads()
     fixed = jobs.PATCH_BYTES + jobs.SPARE_BYTES + PANEL * t.SIZE + components * (BLOCK * BLOCK * t.SIZE + PAD)
 
     def inputs(tiles):
-        return components * (tiles * channels * t.SIZE + PAD * -(-channels // BLOCK))
+        return components * (tiles * channels * t.SIZE + PAD * -(-channels // depth))
 
     def products(tiles):
         return fixed + components * (tiles * BLOCK * t.SIZE + PAD)
 
-    blocks = -(-total // ITEM_TILES)
+    blocks = -(-total // item_tiles)
     if workers == 1 or blocks >= 2 * workers:
         if blocks < 4 * workers:
             blocks = -(-blocks // workers) * workers

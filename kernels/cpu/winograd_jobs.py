@@ -7,7 +7,8 @@ from . import winograd_transforms as t
 from .compile_cache import helper, kernel
 from .gemm import PANEL, multiply_ahead
 
-BLOCK = 64              # channels per block of U, in either direction; whole panels
+BLOCK = 64              # most channels per block of U, in either direction; whole panels
+COLUMNS = 32            # of weights that lie side by side, see winograd.blocked
 PAD = 64                # bytes between components: streams at a distance of a power of two would share cache lines
 PATCH_BYTES = 2 * 36 * BLOCK * t.SIZE
 SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
@@ -17,8 +18,9 @@ SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
 (X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V,                         # addresses
  IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT,                     # x (IMAGES, H, W, C), y (IMAGES, YH, YW, K)
  W_C, W_K, BLOCKED, TURNED,                                         # weights (3, 3, W_C, W_K), see _weight_block
- TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT,                 # tiles of a picture, of an item, of this call
- PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(33)
+ TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT, DEPTH,          # tiles of a picture, of an item, of this call;
+                                                                    # input channels per block of V and U
+ PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(34)
 ALL, INPUTS, PRODUCTS = range(3)                                   # phase
 PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
 
@@ -91,10 +93,10 @@ def _input_tile(d, image, top, left, first, count, out, component, patch, m, pla
 @helper
 def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
     """Transform tiles start+first .. start+last-1, all channels, to places first .. last-1 of V."""
-    depth = _up(d[C], v.LANES)
-    block = (m + 2) * (m + 2) * (tiles * BLOCK * t.SIZE + PAD)
-    for c in range(0, depth, BLOCK):
-        count = min(BLOCK, depth - c)
+    channels = _up(d[C], v.LANES)
+    block = (m + 2) * (m + 2) * (tiles * d[DEPTH] * t.SIZE + PAD)
+    for c in range(0, channels, d[DEPTH]):
+        count = min(d[DEPTH], channels - c)
         component = tiles * count * t.SIZE + PAD
         for i in range(first, last):
             tile = start + i
@@ -103,38 +105,37 @@ def _inputs(d, space, patch, start, first, last, tiles, m, plain, unpool):
             row = rest // d[TILE_COLUMNS]
             column = rest - row * d[TILE_COLUMNS]
             _input_tile(d, image, row * m - d[PAD_TOP], column * m - d[PAD_LEFT], c, count,
-                        space + c // BLOCK * block + i * count * t.SIZE, component, patch, m, plain, unpool)
+                        space + c // d[DEPTH] * block + i * count * t.SIZE, component, patch, m, plain, unpool)
 
 
 # -------------------------------------------------------------------------------------------------- products
 
 
 @helper
-def _weight_block(d, rows, columns):
-    """Where the 3x3 block of weights w[:, :, rows.., columns..] begins: address, and distances of taps and rows."""
+def _weights(d, row, column):
+    """Where w[:, :, row, column] lies: the address of the first of the nine, and the distances of taps and rows."""
     if d[BLOCKED]:
-        height, width = min(BLOCK, d[W_C] - rows), min(BLOCK, d[W_K] - columns)
-        return (d[WEIGHTS] + 9 * (rows * d[W_K] + height * columns) * t.SIZE, height * width * t.SIZE, width * t.SIZE)
-    return d[WEIGHTS] + (rows * d[W_K] + columns) * t.SIZE, d[W_C] * d[W_K] * t.SIZE, d[W_K] * t.SIZE
+        left = column // COLUMNS * COLUMNS
+        width = min(COLUMNS, d[W_K] - left)
+        return (d[WEIGHTS] + (9 * (left * d[W_C] + row * width) + column - left) * t.SIZE,
+                width * t.SIZE, 9 * width * t.SIZE)
+    return d[WEIGHTS] + (row * d[W_K] + column) * t.SIZE, d[W_C] * d[W_K] * t.SIZE, d[W_K] * t.SIZE
 
 
 @helper
 def _filters(d, out, component, c, depth, k, width, spare, transform, turned):
     """U for `depth` input channels from c and `width` outputs from k: (component, panel, depth, PANEL)."""
-    if turned is None:
-        weights, tap, row = _weight_block(d, c, k)
-        for j in range(0, width, v.LANES):
-            panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
-            transform(weights + j * t.SIZE, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
-    else:                       # inputs and outputs exchanged, and the 3x3 turned round
-        weights, tap, row = _weight_block(d, k, c)
-        block = v.LANES * v.REGISTER
-        for j in range(0, width, v.LANES):
-            panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
+    for j in range(0, width, v.LANES):
+        panel = out + (j // PANEL * PANEL * depth + j % PANEL) * t.SIZE
+        if turned is None:
+            weights, tap, row = _weights(d, c, k + j)
+            transform(weights, 3 * tap, tap, row, panel, component, PANEL * t.SIZE, depth)
+        else:                   # inputs and outputs exchanged, and the 3x3 turned round
+            block = v.LANES * v.REGISTER
             for i in range(0, depth, v.LANES):
-                source = weights + j * row + i * t.SIZE
+                weights, tap, row = _weights(d, k + j, c + i)
                 for s in range(9):
-                    t.transpose_block(source + s * tap, row, spare + (8 - s) * block, v.REGISTER)
+                    t.transpose_block(weights + s * tap, row, spare + (8 - s) * block, v.REGISTER)
                 transform(spare, 3 * block, block, v.REGISTER, panel + i * PANEL * t.SIZE, component, PANEL * t.SIZE,
                           v.LANES)
 
@@ -142,37 +143,39 @@ def _filters(d, out, component, c, depth, k, width, spare, transform, turned):
 @helper
 def _prefetch_weights(d, c, k, part, parts):
     """Ask for a part of the weights of the block that begins at input channel c, output k."""
-    rows, columns = (k, c) if d[TURNED] else (c, k)
-    height, width = min(BLOCK, d[W_C] - rows), min(BLOCK, d[W_K] - columns) * t.SIZE
+    rows, height, columns, width = (k, BLOCK, c, d[DEPTH]) if d[TURNED] else (c, d[DEPTH], k, BLOCK)
+    height, width = min(height, d[W_C] - rows), min(width, d[W_K] - columns)
     if height <= 0 or width <= 0:
         return
-    weights, tap, row = _weight_block(d, rows, columns)
-    begin, end = 9 * height * part // parts, 9 * height * (part + 1) // parts
-    if d[BLOCKED]:
-        v.prefetch_rows(weights + begin * width, width, end - begin, width)
-    else:
-        for r in range(begin, end):
-            v.prefetch_rows(weights + r // height * tap + r % height * row, row, 1, width)
+    begin, end = 9 * height * part // parts, 9 * height * (part + 1) // parts       # lines of all nine taps
+    for column in range(columns, columns + width, COLUMNS):
+        weights, tap, row = _weights(d, rows, column)
+        size = min(COLUMNS, columns + width - column) * t.SIZE
+        if d[BLOCKED]:
+            v.prefetch_rows(weights + begin * size, size, end - begin, size)
+        else:
+            for line in range(begin, end):
+                v.prefetch_rows(weights + line // height * tap + line % height * row, row, 1, size)
 
 
 @helper
 def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned, remake):
     """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1.
 
-    remake: False if U still holds the only block there is.
+    remake: False if U still holds all there is.
     """
     components = (m + 2) * (m + 2)
     total = _up(d[C], v.LANES)
     whole = _up(width, PANEL)
     m_component = tiles * whole * t.SIZE + PAD
-    for c in range(0, total, BLOCK):
-        depth = min(BLOCK, total - c)
+    for c in range(0, total, d[DEPTH]):
+        depth = min(d[DEPTH], total - c)
         u_component = depth * whole * t.SIZE + PAD
         v_component = tiles * depth * t.SIZE + PAD
         if remake:
             _filters(d, u, u_component, c, depth, k, width, spare, transform, turned)
-        block = space + c // BLOCK * components * (tiles * BLOCK * t.SIZE + PAD)
-        next_c = c + BLOCK if c + BLOCK < total else 0
+        block = space + c // d[DEPTH] * components * (tiles * d[DEPTH] * t.SIZE + PAD)
+        next_c = c + d[DEPTH] if c + d[DEPTH] < total else 0
         next_k = k if next_c else k + width
         for i in range(components):
             _prefetch_weights(d, next_c, next_k, i, components)

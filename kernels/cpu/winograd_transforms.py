@@ -32,21 +32,23 @@ def _floats(matrix):
 
 
 def _mirrored(row, other):
-    """Rows for the points +p and -p: equal but for the sign of the odd powers (possibly all signs turned)."""
+    """Rows for the points +p and -p: equal but for the sign of the odd powers."""
     return [(-x if i % 2 else x) for i, x in enumerate(row)] == other
 
 
 def apply_rows(b, matrix, vectors):
-    """matrix @ vectors, where rows for +p and -p follow each other (B^T and G): even part + and - odd part."""
+    """matrix @ vectors, where rows for +p and -p follow each other (B^T, G and A): even part + and - odd part."""
     rows, results, j = _floats(matrix), [], 0
     while j < len(rows):
         if j + 1 < len(rows) and any(rows[j][1::2]) and _mirrored(rows[j], rows[j + 1]):
-            even, odd = (v.combination(b, rows[j][s::2], vectors[s::2]) for s in (0, 1))
-            results += [b.fadd(even, odd), b.fsub(even, odd)]
-            j += 2
-        elif j + 1 < len(rows) and any(rows[j][0::2]) and _mirrored(rows[j], [-x for x in rows[j + 1]]):
-            even, odd = (v.combination(b, rows[j][s::2], vectors[s::2]) for s in (0, 1))
-            results += [b.fadd(odd, even), b.fsub(odd, even)]
+            even = v.combination(b, rows[j][0::2], vectors[0::2])
+            odd = [(x, vector) for x, vector in zip(rows[j][1::2], vectors[1::2]) if x]
+            if len(odd) == 1:                   # a single term: two multiply-adds instead of product, sum, difference
+                ((x, vector),) = odd
+                results += [v.multiply_add(b, v.FLOAT32.constant(s * x), vector, even) for s in (1, -1)]
+            else:
+                odd = v.combination(b, *zip(*odd))
+                results += [b.fadd(even, odd), b.fsub(even, odd)]
             j += 2
         else:
             results.append(v.combination(b, rows[j], vectors))
@@ -68,10 +70,15 @@ def apply_columns(b, matrix, vectors):
     return [v.combination(b, [row[c] for c in columns], odd if i % 2 else even) for i, row in enumerate(rows)]
 
 
-def _both_ways(b, apply, matrix, grid):
-    """matrix @ grid @ matrix^T for a grid (list of rows) of vectors."""
-    columns = [apply(b, matrix, list(column)) for column in zip(*grid)]
-    return [apply(b, matrix, list(row)) for row in zip(*columns)]
+def _both_ways(b, apply, matrix, n, load, store):
+    """matrix @ grid @ matrix^T for a grid of n x n vectors load(i, j), row by row to store(i, j, vector).
+
+    Column after column is read and row after row written, so that as few vectors as possible wait in registers.
+    """
+    columns = [apply(b, matrix, [load(i, j) for i in range(n)]) for j in range(n)]
+    for i, row in enumerate(zip(*columns)):
+        for j, vector in enumerate(apply(b, matrix, list(row))):
+            store(i, j, vector)
 
 
 # ------------------------------------------------------------------------------------------------ input, filter
@@ -81,11 +88,14 @@ def _address(b, base, row_bytes, i, column_bytes, j):
     return b.add(base, b.add(v.scaled(b, row_bytes, i), v.scaled(b, column_bytes, j)))
 
 
-def _store_components(b, grid, address, component):
-    n = len(grid)
-    for i, row in enumerate(grid):
-        for j, vector in enumerate(row):
-            v.store(b, vector, b.add(address, v.scaled(b, component, i * n + j)))
+def _tile(b, address, row, column):
+    """load(i, j) of the tile at an address"""
+    return lambda i, j: v.load(b, _address(b, address, row, i, column, j))
+
+
+def _components(b, address, component, n):
+    """store(i, j, vector) to the components of a tile, n in a row"""
+    return lambda i, j, vector: v.store(b, vector, b.add(address, v.scaled(b, component, i * n + j)))
 
 
 def input_transform(m):
@@ -96,8 +106,7 @@ def input_transform(m):
     def transform(b, x, row, column, out, component, count):
         loop = v.Loop(b, v.scaled(b, count, SIZE), [], step=v.REGISTER)
         x, out = b.add(x, loop.index), b.add(out, loop.index)
-        grid = [[v.load(b, _address(b, x, row, i, column, j)) for j in range(n)] for i in range(n)]
-        _store_components(b, _both_ways(b, apply_rows, matrices(m).BT, grid), out, component)
+        _both_ways(b, apply_rows, matrices(m).BT, n, _tile(b, x, row, column), _components(b, out, component, n))
         loop.end()
     return transform
 
@@ -127,7 +136,7 @@ def unpooling_input_transform(m):
                     if 0 <= r < n and 0 <= c < n:
                         chosen = b.icmp_unsigned("==", cell, v.bytes_constant(q))
                         grid[r][c] = b.select(chosen, value, v.FLOAT32.constant(0))
-        _store_components(b, _both_ways(b, apply_rows, matrices(m).BT, grid), out, component)
+        _both_ways(b, apply_rows, matrices(m).BT, n, lambda i, j: grid[i][j], _components(b, out, component, n))
         loop.end()
     return transform
 
@@ -138,21 +147,21 @@ def filter_transform(m):
     def transform(b, w, row, column, step, out, component, out_step, count):
         loop = v.Loop(b, count, [w, out])
         w, out = loop.carried
-        grid = [[v.load(b, _address(b, w, row, i, column, j)) for j in range(3)] for i in range(3)]
-        _store_components(b, _both_ways(b, apply_rows, matrices(m).G, grid), out, component)
+        _both_ways(b, apply_rows, matrices(m).G, 3, _tile(b, w, row, column), _components(b, out, component, m + 2))
         loop.end([b.add(w, step), b.add(out, out_step)])
     return transform
 
 
 def gradient_transform(m):
     """f(dy, row, column, out, component, count): the transpose of the output transform."""
+    n = m + 2
+
     @v.emit(6)
     def transform(b, dy, row, column, out, component, count):
         loop = v.Loop(b, v.scaled(b, count, SIZE), [], step=v.REGISTER)
         dy, out = b.add(dy, loop.index), b.add(out, loop.index)
-        grid = [[v.load(b, _address(b, dy, row, i, column, j)) for j in range(m)] for i in range(m)]
         A = list(zip(*matrices(m).AT))
-        _store_components(b, _both_ways(b, apply_rows, A, grid), out, component)
+        _both_ways(b, apply_rows, A, m, _tile(b, dy, row, column), _components(b, out, component, n))
         loop.end()
     return transform
 
@@ -165,9 +174,9 @@ def weight_transform(m):
     def transform(b, sums, component, out, tap, count):
         loop = v.Loop(b, v.scaled(b, count, SIZE), [], step=v.REGISTER)
         sums, out = b.add(sums, loop.index), b.add(out, loop.index)
-        grid = [[v.load(b, b.add(sums, v.scaled(b, component, i * n + j))) for j in range(n)] for i in range(n)]
         GT = list(zip(*matrices(m).G))
-        _store_components(b, _both_ways(b, apply_columns, GT, grid), out, tap)
+        _both_ways(b, apply_columns, GT, n, _tile(b, sums, v.scaled(b, component, n), component),
+                   _components(b, out, tap, 3))
         loop.end()
     return transform
 
@@ -197,8 +206,12 @@ def transpose_block(b, source, row, target, target_row):
 
 def _outputs(b, m, products, component):
     n = m + 2
-    grid = [[v.load(b, b.add(products, v.scaled(b, component, i * n + j))) for j in range(n)] for i in range(n)]
-    return _both_ways(b, apply_columns, matrices(m).AT, grid)
+    grid = [[None] * m for _ in range(m)]
+
+    def keep(i, j, vector):
+        grid[i][j] = vector
+    _both_ways(b, apply_columns, matrices(m).AT, n, _tile(b, products, v.scaled(b, component, n), component), keep)
+    return grid
 
 
 def output_transform(m, finish):

@@ -47,9 +47,9 @@ def test_wrong_matrices_are_found():
 
 
 @pytest.mark.parametrize("m", [2, 4])
-def test_matrices_of_the_data_are_exact_in_float32(m):
-    AT, _, BT = winograd_math.matrices(m)
-    assert all(float(np.float32(float(x))) == x for matrix in (AT, BT) for row in matrix for x in row)
+def test_matrices_of_weights_and_data_are_exact_in_float32(m):
+    _, G, BT = winograd_math.matrices(m)
+    assert all(float(np.float32(float(x))) == x for matrix in (G, BT) for row in matrix for x in row)
 
 
 # ------------------------------------------------------------------------------------- against the definition
