@@ -10,8 +10,9 @@ main memory takes longer than making it from nine numbers in the cache. So one s
 the gradient reads it with C and K exchanged and the 3x3 turned round, which is all that a transposed convolution is.
 
 One item of work is either a block of `tiles` tiles with all K outputs (many tiles: V stays in this thread's cache), or,
-where that leaves threads idle, V is made by all threads first and an item is a panel of outputs. Sums over C run in
-order in either case and every number has one such sum, so the result does not depend on the cut.
+where that leaves threads idle, V is made by all threads first and an item is a panel of outputs. Where U is small it is
+made once, and kept. Sums over C run in order in every case and every number has one such sum, so the result does not
+depend on the cut.
 
 Pictures and maps are plain (N, H, W, C). A tile that crosses the border, or channels that do not fill vectors, go
 through a small patch. Decisions (masks, switches) are padded so that they never need one.
@@ -30,9 +31,10 @@ from .winograd_jobs import BLOCK, COLUMNS, MASK, PAD, PLAIN, POOL, POOL_MASK, RE
 
 _KERNELS = {(2, False): jobs.forward_2, (4, False): jobs.forward_4,
             (2, True): jobs.gradient_2, (4, True): jobs.gradient_4}
-ITEM_TILES = 56         # V and M of so many tiles share a cache of 1 MiB with U; fewer make U too much of the work
-KEPT_TILES = 28         # the same where U is made once: it is larger, and costs nothing
-SHARED_TILES = 112      # tiles in V where all threads work on the same ones
+PANEL_WIDTH = max(32, PANEL)
+ITEM_TILES, MOST_TILES = 56, 112        # tiles of an item: see `cut`
+KEPT_TILES = 28                         # where U is made once
+SHARED_TILES = 112                      # where all threads work on the same tiles
 
 
 class Weights(NamedTuple):
@@ -101,40 +103,62 @@ def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=N
     _run(d, _KERNELS[m, turned], m)
 
 
+class Cut(NamedTuple):
+    """How the work is cut. Blocks of U have depth x width filters; an item has `tiles` tiles; keep_filters: all of U is
+    made once and kept; share_inputs: all threads work on the same tiles, and an item is a panel of outputs."""
+    depth: int
+    width: int
+    tiles: int
+    keep_filters: bool = False
+    share_inputs: bool = False
+
+
+def cut(channels, outputs, total, workers):
+    """The Cut for `total` tiles, as measured with a cache of 1 MiB a core: a block of U, what belongs to it of V,
+    and M of an item should nearly fit. More tiles make U less of the work, deep blocks save reading and writing M."""
+    if max(channels, outputs) <= BLOCK:
+        return Cut(BLOCK, BLOCK, KEPT_TILES, keep_filters=True)
+    if workers > 1 and total < 2 * workers * ITEM_TILES:
+        return Cut(PANEL_WIDTH, PANEL_WIDTH, SHARED_TILES, share_inputs=True)
+    if channels <= BLOCK:
+        return Cut(BLOCK, BLOCK, ITEM_TILES)
+    items = max(-(-total // MOST_TILES), min(2 * workers, -(-total // ITEM_TILES)))      # enough to go round
+    return Cut(2 * BLOCK if channels <= 2 * BLOCK else BLOCK, PANEL_WIDTH, -(-total // items))
+
+
 def _run(d, function, m):
-    """Cut the work: blocks of tiles for each thread, or, with too few of them, panels of outputs."""
     total = d[jobs.IMAGES] * d[jobs.TILE_ROWS] * d[jobs.TILE_COLUMNS]
-    components = (m + 2) ** 2
     channels, outputs = _whole(d[jobs.C]), _whole(d[jobs.K])
-    kept = max(channels, outputs) <= BLOCK              # U is a single block
-    depth = d[jobs.DEPTH] = BLOCK if kept else BLOCK // 2
+    workers, components = threads.get_threads(), (m + 2) ** 2
+    depth, width, most, keep_filters, share_inputs = cut(channels, outputs, total, workers)
+    tiles = -(-total // -(-total // most))          # of nearly equal items
+    blocks, panels = -(-channels // depth), -(-outputs // width)
+    filters = components * (depth * width * t.SIZE + PAD)
+    inputs = components * blocks * (tiles * depth * t.SIZE + PAD)
+    products = components * (tiles * width * t.SIZE + PAD)
+    small = jobs.PATCH_BYTES + jobs.SPARE_BYTES + PANEL * t.SIZE
+    d[jobs.DEPTH], d[jobs.WIDTH], d[jobs.TILES] = depth, width, tiles
     d = np.array(d, np.int64)
-    item_tiles = KEPT_TILES if kept else ITEM_TILES
-    workers = threads.get_threads()
-    fixed = jobs.PATCH_BYTES + jobs.SPARE_BYTES + PANEL * t.SIZE + components * (BLOCK * BLOCK * t.SIZE + PAD)
+    if keep_filters:
+        with buffers.Lease(blocks * panels * filters) as kept:
+            d[jobs.PHASE], d[jobs.U] = jobs.FILTERS, address(kept)
+            threads.run(function, d, panels, 1, small)
+            _run_items(function, d, total, tiles, workers, small + products + inputs)
+    elif share_inputs:
+        with buffers.Lease(inputs) as shared:
+            d[jobs.V] = address(shared)
+            for first in range(0, total, tiles):
+                count = min(tiles, total - first)
+                d[[jobs.FIRST_TILE, jobs.COUNT, jobs.PHASE]] = first, count, jobs.INPUTS
+                threads.run(function, d, count, max(1, count // (4 * workers)), small)
+                d[jobs.PHASE] = jobs.PRODUCTS
+                threads.run(function, d, panels, 1, small + filters + products)
+    else:
+        _run_items(function, d, total, tiles, workers, small + filters + products + inputs)
 
-    def inputs(tiles):
-        return components * (tiles * channels * t.SIZE + PAD * -(-channels // depth))
 
-    def products(tiles):
-        return fixed + components * (tiles * BLOCK * t.SIZE + PAD)
-
-    blocks = -(-total // item_tiles)
-    if workers == 1 or blocks >= 2 * workers:
-        if blocks < 4 * workers:
-            blocks = -(-blocks // workers) * workers
-        tiles = -(-total // blocks)
-        d[[jobs.TILES, jobs.PHASE, jobs.COUNT]] = tiles, jobs.ALL, total
-        items = -(-total // tiles)
-        chunk = max(1, items // (8 * workers))
-        threads.run(function, d, items, chunk, products(tiles) + inputs(tiles))
-        return
-    tiles = -(-total // -(-total // SHARED_TILES))
-    with buffers.Lease(inputs(tiles)) as shared:
-        d[[jobs.TILES, jobs.V]] = tiles, address(shared)
-        for first in range(0, total, tiles):
-            count = min(tiles, total - first)
-            d[[jobs.FIRST_TILE, jobs.COUNT, jobs.PHASE]] = first, count, jobs.INPUTS
-            threads.run(function, d, count, max(1, count // (4 * workers)), fixed)
-            d[jobs.PHASE] = jobs.PRODUCTS
-            threads.run(function, d, -(-outputs // BLOCK), 1, products(tiles))
+def _run_items(function, d, total, tiles, workers, scratch):
+    """Blocks of tiles, each from x to y."""
+    items = -(-total // tiles)
+    d[[jobs.PHASE, jobs.COUNT]] = jobs.ALL, total
+    threads.run(function, d, items, max(1, items // (8 * workers)), scratch)

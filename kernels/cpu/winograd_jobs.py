@@ -7,21 +7,21 @@ from . import winograd_transforms as t
 from .compile_cache import helper, kernel
 from .gemm import PANEL, multiply_ahead
 
-BLOCK = 64              # most channels per block of U, in either direction; whole panels
+BLOCK = 64              # channels per block of U, in either direction; whole panels
 COLUMNS = 32            # of weights that lie side by side, see winograd.blocked
 PAD = 64                # bytes between components: streams at a distance of a power of two would share cache lines
-PATCH_BYTES = 2 * 36 * BLOCK * t.SIZE
+PATCH_BYTES = 2 * 36 * 2 * BLOCK * t.SIZE      # the deepest block is twice as deep
 SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
 
 # ------------------------------------------------------------------------------------------------ descriptor
 
-(X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V,                         # addresses
+(X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V, U,                      # addresses; V, U: 0 where each thread has its own
  IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT,                     # x (IMAGES, H, W, C), y (IMAGES, YH, YW, K)
  W_C, W_K, BLOCKED, TURNED,                                         # weights (3, 3, W_C, W_K), see _weight_block
- TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT, DEPTH,          # tiles of a picture, of an item, of this call;
-                                                                    # input channels per block of V and U
- PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(34)
-ALL, INPUTS, PRODUCTS = range(3)                                   # phase
+ TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT,                 # tiles of a picture, of an item, of this call
+ DEPTH, WIDTH,                                                      # input channels and outputs of a block of U
+ PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(36)
+ALL, FILTERS, INPUTS, PRODUCTS = range(4)                          # phase
 PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
 
 _input_2, _input_4 = t.input_transform(2), t.input_transform(4)
@@ -143,7 +143,7 @@ def _filters(d, out, component, c, depth, k, width, spare, transform, turned):
 @helper
 def _prefetch_weights(d, c, k, part, parts):
     """Ask for a part of the weights of the block that begins at input channel c, output k."""
-    rows, height, columns, width = (k, BLOCK, c, d[DEPTH]) if d[TURNED] else (c, d[DEPTH], k, BLOCK)
+    rows, height, columns, width = (k, d[WIDTH], c, d[DEPTH]) if d[TURNED] else (c, d[DEPTH], k, d[WIDTH])
     height, width = min(height, d[W_C] - rows), min(width, d[W_K] - columns)
     if height <= 0 or width <= 0:
         return
@@ -159,11 +159,26 @@ def _prefetch_weights(d, c, k, part, parts):
 
 
 @helper
-def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned, remake):
-    """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1.
+def _kept_filters(d, c, k, components):
+    """Where block (c, k) of U lies if all of U is kept."""
+    block = components * (d[DEPTH] * d[WIDTH] * t.SIZE + PAD)
+    return d[U] + (k // d[WIDTH] * ((_up(d[C], v.LANES) + d[DEPTH] - 1) // d[DEPTH]) + c // d[DEPTH]) * block
 
-    remake: False if U still holds all there is.
-    """
+
+@helper
+def _keep_filters(d, k, width, spare, m, transform, turned):
+    """Make U of all input channels for outputs k .. k+width-1, to be kept."""
+    components = (m + 2) * (m + 2)
+    total = _up(d[C], v.LANES)
+    for c in range(0, total, d[DEPTH]):
+        depth = min(d[DEPTH], total - c)
+        _filters(d, _kept_filters(d, c, k, components), depth * _up(width, PANEL) * t.SIZE + PAD, c, depth, k, width,
+                 spare, transform, turned)
+
+
+@helper
+def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned):
+    """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1."""
     components = (m + 2) * (m + 2)
     total = _up(d[C], v.LANES)
     whole = _up(width, PANEL)
@@ -172,13 +187,16 @@ def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, tr
         depth = min(d[DEPTH], total - c)
         u_component = depth * whole * t.SIZE + PAD
         v_component = tiles * depth * t.SIZE + PAD
-        if remake:
+        if d[U]:
+            u = _kept_filters(d, c, k, components)
+        else:
             _filters(d, u, u_component, c, depth, k, width, spare, transform, turned)
         block = space + c // d[DEPTH] * components * (tiles * d[DEPTH] * t.SIZE + PAD)
         next_c = c + d[DEPTH] if c + d[DEPTH] < total else 0
         next_k = k if next_c else k + width
         for i in range(components):
-            _prefetch_weights(d, next_c, next_k, i, components)
+            if not d[U]:
+                _prefetch_weights(d, next_c, next_k, i, components)
             for p in range(0, whole, PANEL):
                 target = products + i * m_component + p * t.SIZE
                 multiply_ahead(block + i * v_component, depth, u + i * u_component + p * depth * t.SIZE,
@@ -252,7 +270,7 @@ def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, 
 @helper
 def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, finish, one, two, three):
     """Items first .. last-1 of the phase: blocks of tiles with all that is done to them (ALL), tiles (INPUTS), or
-    blocks of outputs (PRODUCTS)."""
+    blocks of outputs (FILTERS, PRODUCTS)."""
     components = (m + 2) * (m + 2)
     tiles, phase = d[TILES], d[PHASE]
     outputs = _up(d[K], v.LANES)
@@ -260,22 +278,24 @@ def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, fini
     spare = patch + PATCH_BYTES
     zeros = spare + SPARE_BYTES
     u = zeros + PANEL * t.SIZE
-    products = u + components * (BLOCK * BLOCK * t.SIZE + PAD)
-    space = products + components * (tiles * BLOCK * t.SIZE + PAD) if phase == ALL else d[V]
+    products = u + (0 if d[U] else components * (d[DEPTH] * d[WIDTH] * t.SIZE + PAD))
+    space = d[V] if d[V] else products + components * (tiles * d[WIDTH] * t.SIZE + PAD)
     v.clear(zeros, PANEL * t.SIZE)
     for item in range(first, last):
-        start, begin, end, count, k_begin, k_end = d[FIRST_TILE], 0, 0, d[COUNT], item * BLOCK, item * BLOCK + 1
+        start, begin, end, count, k_begin, k_end = d[FIRST_TILE], 0, 0, d[COUNT], item * d[WIDTH], item * d[WIDTH] + 1
         if phase == ALL:
             start = item * tiles
             count = min(tiles, d[COUNT] - start)
             end, k_begin, k_end = count, 0, outputs
         if phase == INPUTS:
             begin, end, k_begin, k_end = item, item + 1, 0, 0
+        if phase == FILTERS:
+            _keep_filters(d, item * d[WIDTH], min(d[WIDTH], outputs - item * d[WIDTH]), spare, m, filters, turned)
+            k_end = 0
         _inputs(d, space, patch, start, begin, end, tiles, m, plain_input, unpool)
-        for k in range(k_begin, k_end, BLOCK):
-            width = min(BLOCK, outputs - k)
-            _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters, turned,
-                      item == first or outputs > BLOCK or d[C] > BLOCK)
+        for k in range(k_begin, k_end, d[WIDTH]):
+            width = min(d[WIDTH], outputs - k)
+            _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, filters, turned)
             _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, two, three)
 
 
