@@ -43,17 +43,18 @@ class Run:
     after      f(z, point, i) -> z, applied to what a step gave: decay, blur, clipping
     start      the `state()` of an interrupted run of the same problem: go on from there
     event      the name of a term: the first array of each picture at which it is above zero is kept
+    best_from  the step at which the best so far is forgotten, because what `evaluate` measures changes there
 
     z, done, best (the array with the least loss of each picture), best_loss, first (at the event; NaN before it),
     first_at (N,) (the step at which it was met, counted from 1; 0 before it) and history {name: [(N,), ...]} may be
     read at any time.
     """
 
-    def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None, event=None):
+    def __init__(self, evaluate, z, optimiser, steps, *, after=None, start=None, event=None, best_from=0):
         if steps < 0:
             raise MinivisError(f"optimisation: steps {steps} must be at least 0")
         self.evaluate, self.optimiser, self.steps, self.after = evaluate, optimiser, int(steps), after
-        self.z, self.done, self.history, self.event = z, 0, {}, event
+        self.z, self.done, self.history, self.event, self.best_from = z, 0, {}, event, best_from
         self.best, self.best_loss = z, np.full(len(z), np.inf)
         self.first, self.first_at = (None if event is None else z * np.nan), np.zeros(len(z), np.int64)
         if start is not None:
@@ -97,7 +98,7 @@ class Run:
         return point
 
     def _remember(self, z, point):
-        better = point.loss < self.best_loss
+        better = point.loss < (np.inf if self.done == self.best_from else self.best_loss)
         self.best = chosen(better, z, self.best)
         self.best_loss = np.where(better, point.loss, self.best_loss)
         if self.event is not None:

@@ -34,6 +34,11 @@ class Units:
         """Tensor of grey levels from the mean colour, RGB -> Tensor of network input."""
         return (ops.flip(levels, 3) if self.flip else levels) * kernels.kept(self.per_level, levels.data)
 
+    def rounded(self, levels):
+        """Tensor of grey levels from the mean colour, as a file of 8 bits holds them; the gradient passes unchanged."""
+        mean = kernels.kept(self.mean.astype(self.dtype), levels.data)
+        return ops.round_through(levels + mean, 0, 255) - mean
+
     def levels_from_mean(self, picture):
         """(..., 3) grey levels RGB -> the same from the mean colour, in the network's dtype."""
         return np.asarray(np.asarray(picture, np.float64) - self.mean, self.dtype)

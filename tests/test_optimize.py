@@ -130,6 +130,14 @@ def test_the_array_at_the_first_event_of_each_picture_is_kept():
     assert not never.first_at.any() and np.isnan(never.first).all()
 
 
+def test_the_best_is_forgotten_where_the_measure_changes():
+    def evaluate(z, i):
+        return Point((z[:, 0] ** 2 + 100 * (i >= 3)), 2 * z, {})
+    run = Run(evaluate, np.array([[2.0], [-3.0]]), Descent(0.8), 6, best_from=3)
+    steps = [step.z for step in run]
+    assert np.array_equal(run.best, steps[4]) and (run.best_loss > 100).all()       # the last one measured
+
+
 def test_stages_change_the_rate_and_begin_at_rest():
     g = np.array([[1.0, -2.0]])
     run = Run(lambda z, i: Point(np.zeros(1), g, {}), np.zeros((1, 2)),

@@ -7,8 +7,8 @@ classes     20 classes: the logit of the visualisation against 1.5 times the cla
 fooling     50 pictures, each towards another class within 8 grey levels, judged on the re-read PNG
 inversion   5 pictures, every layer of a row through the network (--layers names others): PSNR of the first's, relative
             error of each
-All with the techniques' defaults. --only picks classes or pictures by number; --save keeps what was made. Minutes to
-hours on two cores.
+All with the techniques' defaults, but for --steps of the inversion (the highest layers need thousands). --only picks
+classes or pictures by number; --save keeps what was made. Minutes to hours on two cores.
 """
 import argparse
 from pathlib import Path
@@ -70,7 +70,7 @@ def inversion(net, pictures, a):
     from minivis.techniques.invert import invert
     good, chosen = 0, a.only or range(5)
     for i in chosen:
-        result = invert(net, pictures[i], layers=a.layers or stages(net))
+        result = invert(net, pictures[i], layers=a.layers or stages(net), steps=a.steps)
         keep(a, f"inversion_{i:03d}.png", result)
         rows = result.numbers["layers"]
         fine = all(r["error"] <= WORST for r in rows)
@@ -94,6 +94,7 @@ def main():
     parser.add_argument("checks", nargs="*", help="classes, fooling, inversion (default: all)")
     parser.add_argument("--only", nargs="+", type=int)
     parser.add_argument("--layers", nargs="+")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--save")
     a = parser.parse_args()
     net = load_network(a.network)

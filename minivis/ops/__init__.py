@@ -4,7 +4,7 @@ Sizes, everywhere: N pictures, H x W positions, C input channels, K output chann
 Every function takes Tensors or arrays and gives a Tensor; the Op classes are what a Network gives its layers' names to.
 """
 from . import operators  # noqa: F401  (gives Tensor its + - * / and the like)
-from .activation import clip, dropout, sigmoid, tanh  # noqa: F401
+from .activation import clip, dropout, round_through, sigmoid, tanh  # noqa: F401
 from .conv import conv2d, conv_transpose2d  # noqa: F401
 from .elementwise import (  # noqa: F401
     abs,

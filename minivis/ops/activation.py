@@ -1,4 +1,4 @@
-"""Layers that treat every value by itself, other than ReLU: tanh, sigmoid, clip, dropout."""
+"""What treats every value by itself, other than ReLU: tanh, sigmoid, clip, rounding, dropout."""
 import numpy as np
 
 from .. import kernels
@@ -58,6 +58,21 @@ class Clip(Op):
         return kernels.xp(dy).where(self.inside, dy, 0)
 
 
+class RoundThrough(Op):
+    """y = the whole number nearest to x, from low to high; the gradient passes as though y were x (straight-through
+    estimator: Bengio, Leonard, Courville 2013, arXiv:1308.3432). The true one is zero wherever there is one."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def forward(self, x):
+        xp = kernels.xp(x)
+        return xp.clip(xp.rint(x), self.low, self.high)
+
+    def backward(self, dy):
+        return dy
+
+
 class Dropout(Op):
     """y = x, or in training x / (1 - rate) with a share `rate` of the values set to 0. Srivastava et al. 2014.
 
@@ -98,6 +113,11 @@ def sigmoid(x):
 def clip(x, low=None, high=None):
     """x held between low and high; the gradient passes where low <= x <= high."""
     return Clip(low, high)(x)
+
+
+def round_through(x, low, high):
+    """The nearest whole number from low to high; the gradient passes as though nothing had been rounded."""
+    return RoundThrough(low, high)(x)
 
 
 def dropout(x, rate=0.5, rng=None):

@@ -19,15 +19,16 @@ DEVIATION = 64.0        # of a photograph's grey levels from the mean colour
 PRESETS = {
     "usual": {"parameterization": "fourier", "optimizer": "auto", "steps": 800, "repeats": 1, "tv": 1e-8,
               "tv_power": 2.0, "alpha": 6.0, "alpha_weight": 0.0, "rate": None, "momentum": 0.9, "noise": None,
-              "good": 0.05},
+              "good": 0.05, "rounded": 0.25},
 }
 # Mahendran and Vedaldi's: everything is relative to the energy of a photograph, count * DEVIATION^2; their weights are
 # 1, 10, 100 (total variation, for the lower, middle and upper layers) and 8e-10 (alpha), halved, and so is ours
 PRESETS["mahendran"] = {**PRESETS["usual"], "parameterization": "pixels", "optimizer": "sgd", "steps": 400,
-                        "tv": None, "alpha_weight": 8e-10 / (2 * DEVIATION ** 2), "noise": DEVIATION, "good": 0.0}
+                        "tv": None, "alpha_weight": 8e-10 / (2 * DEVIATION ** 2), "noise": DEVIATION, "good": 0.0,
+                        "rounded": 0.0}
 # Johnson, Alahi, Fei-Fei 2016, arXiv:1603.08155, section 3.1: features and total variation, by L-BFGS
 PRESETS["johnson"] = {**PRESETS["usual"], "parameterization": "pixels", "optimizer": "lbfgs", "steps": 500,
-                      "tv": 1e-4, "good": 0.0}
+                      "tv": 1e-4, "good": 0.0, "rounded": 0.0}
 STAGES = ((0.25, 1.0), (0.5, 0.1), (0.25, 0.01))        # Mahendran and Vedaldi's: shares of the steps, rates
 STEP = 0.004                                            # their first rate
 
@@ -38,6 +39,8 @@ def settings_of(preset, **given):
     s |= {name: value for name, value in given.items() if value is not None}
     if s["steps"] < 1 or s["repeats"] < 1:
         raise MinivisError(f"inversion: steps {s['steps']} and repeats {s['repeats']} must be at least 1")
+    if not 0 <= s["rounded"] <= 1:
+        raise MinivisError(f"inversion: rounded {s['rounded']} is a share of the steps: give 0 to 1")
     return s
 
 
@@ -124,7 +127,7 @@ def usual_tv(net, layer):
 
 def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, parameterization, tv_power=2.0,
                    optimizer="auto", rate=None, momentum=0.9, staged=False, noise=None, generator=None, repeats=1,
-                   good=0.0, seed=0, start=None):
+                   good=0.0, rounded=0.0, seed=0, start=None):
     """(Run, parameterisation) that looks for `repeats` pictures of `size` whose activations at `layer` are `code`
     (1, ...): all that is left of the picture, so a stored code will do."""
     p = make_parameterization(parameterization, net, size, repeats, generator=generator, bounded=False)
@@ -137,6 +140,7 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
     rate = rate or {"lbfgs": 1.0, "sgd": STEP * count * DEVIATION ** 2}.get(optimizer, usual_rate)
     noise = usual_noise if noise is None else noise
     tv = usual_tv(net, layer) if tv is None else tv
+    rounded_from = steps if optimizer == "lbfgs" else round(steps * (1 - rounded))      # its line search needs slopes
 
     def variation(levels):
         return ops.total_variation(levels) if tv_power == 2 else ops.total_variation(levels, "beta", tv_power)
@@ -144,7 +148,8 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
     def evaluate(z, i):
         t = Tensor(z, needs_grad=True)
         levels = p(t)
-        d = net(p.units.of(levels), layers=[layer])[layer] - code
+        seen = p.units.rounded(levels) if i >= rounded_from else levels
+        d = net(p.units.of(seen), layers=[layer])[layer] - code
         match = ops.sum(ops.square(d), tuple(range(1, d.ndim))) * (1 / energy)
         loss, terms = match, {"match": host(match.data).astype(np.float64)}
         for name, weight, f in (("tv", tv, variation), ("alpha", alpha_weight, lambda v: power_norm(v, alpha))):
@@ -155,7 +160,7 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
     stages = [(round(share * steps), factor) for share, factor in STAGES] if staged and optimizer == "sgd" else ()
     optimiser = optimizer_of(optimizer, rate, momentum=momentum, settle=steps, stages=stages)
     run = Run(evaluate, p.start(seed, noise), optimiser, steps, after=in_turn([lambda z, point, i: p.clip(z)]),
-              start=start)
+              start=start, best_from=rounded_from)
     return UntilGood(run, good), p
 
 

@@ -17,7 +17,7 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
            parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
            generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
            rate: float | None = None, momentum: float | None = None, noise: float | None = None,
-           good: float | None = None, seed=0, monitor=None) -> Reconstructions:
+           good: float | None = None, rounded: float | None = None, seed=0, monitor=None) -> Reconstructions:
     """From each layer's activations alone, a picture that gives the same activations: a row through the network.
 
     x* = argmin |f(x) - f(x0)|^2 / |f(x0)|^2 + tv TV(x) + alpha_weight |x|_alpha^alpha, from noise. Mahendran and
@@ -46,10 +46,12 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
     noise         size of the first picture's noise: grey levels (pixels), of coefficients (fourier), of what the
                   picture is made from (deep), or of the code (generator)
     good          relative error at which a layer is left
+    rounded       share of the steps, the last ones, in which the network sees the picture rounded to 8 bits, as it will
+                  be kept: a high layer's code is otherwise met by patterns that rounding destroys (not with L-BFGS)
     """
     s = settings_of(preset=preset, steps=steps, repeats=repeats, tv=tv, tv_power=tv_power, alpha=alpha,
                            alpha_weight=alpha_weight, parameterization=parameterization, generator=generator,
-                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good)
+                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good, rounded=rounded)
     seen = net.see(picture)
     names = [net.layer_name(name) for name in layers] if layers else default_layers(net)
     wanted = codes(net, seen.picture, names)

@@ -18,7 +18,7 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
                  parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
                  generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
                  rate: float | None = None, momentum: float | None = None, noise: float | None = None,
-                 good: float | None = None, seed=0, monitor=None) -> Reconstructions:
+                 good: float | None = None, rounded: float | None = None, seed=0, monitor=None) -> Reconstructions:
     """A picture from a file that holds nothing but a layer's activations.
 
     Write the codes by `minivis activations PICTURE --layers ... --raw CODES.npz`. What comes out shows what such a file
@@ -49,10 +49,12 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     noise         size of the first picture's noise: grey levels (pixels), of coefficients (fourier), of what the
                   picture is made from (deep), or of the code (generator)
     good          relative error at which a layer is left
+    rounded       share of the steps, the last ones, in which the network sees the picture rounded to 8 bits, as it will
+                  be kept: a high layer's code is otherwise met by patterns that rounding destroys (not with L-BFGS)
     """
     s = settings_of(preset=preset, steps=steps, repeats=repeats, tv=tv, tv_power=tv_power, alpha=alpha,
                            alpha_weight=alpha_weight, parameterization=parameterization, generator=generator,
-                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good)
+                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good, rounded=rounded)
     codes, notes = dict(codes), []
     about = codes.pop("recipe", None)
     if about and (about.get("network") or {}).get("weights") not in (None, network_identity(net)["weights"]):

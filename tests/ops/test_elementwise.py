@@ -99,6 +99,14 @@ def test_clip_passes_the_gradient_inside_and_on_the_bounds():
     np.testing.assert_array_equal(gradient(y, x), [0, 1, 1, 1, 0])
 
 
+def test_rounding_lets_the_gradient_pass():
+    x = Tensor(np.array([-3.2, 0.4, 1.6, 254.7, 300.0]), needs_grad=True)
+    y = ops.round_through(x, 0, 255)
+    assert y.numpy().tolist() == [0, 0, 2, 255, 255]
+    dy = np.arange(5.0)
+    assert np.array_equal(gradient(y * dy, x), dy)
+
+
 def test_clip_takes_bounds_per_channel():
     x = leaf(np.full((1, 2, 2, 3), 5.0), np.float32)
     y = ops.clip(x, high=np.array([4.0, 6.0, 5.0]))

@@ -206,7 +206,8 @@ def test_inputs_are_left_as_they_were(name):
 def test_every_public_op_is_checked():
     """An op added to minivis.ops without a row in CASES fails here."""
     import inspect
+    not_the_true_gradient = {"round_through"}       # test_elementwise.py
     public = {name for name, f in vars(ops).items() if inspect.isfunction(f)}
     aliases = {"square": "power, square", "index": "slice", "batch_norm_train": "batch_norm, training"}
     checked = {case.split(",")[0].split(" ")[0] for case in CASES} | set(aliases)
-    assert public - checked == set()
+    assert public - checked == not_the_true_gradient

@@ -43,6 +43,17 @@ def test_a_layer_is_left_when_it_is_good_and_the_optimiser_suits_its_depth(conv_
     assert best_optimizer(net, "relu1", (100, 100), "deep") == "adam"
 
 
+def test_at_the_end_the_loss_is_that_of_the_8_bits_that_are_kept(conv_net, smooth):
+    fast = {"layers": ["conv1"], "steps": 20, "tv": 0.0, "good": 0.0, "optimizer": "adam", "rate": 0.05}
+    r = invert(conv_net(), smooth, rounded=0.25, **fast)
+    plain = invert(conv_net(), smooth, rounded=0.0, **fast)
+    loss, before = r.history["conv1 loss"][:, 0], plain.history["conv1 loss"][:, 0]
+    assert np.array_equal(loss[:15], before[:15]) and not np.array_equal(loss[15:], before[15:])
+    assert np.isclose(loss[15:].min(), r.numbers["layers"][0]["error"] ** 2, rtol=1e-9)
+    with pytest.raises(MinivisError, match="rounded 2"):
+        invert(conv_net(), smooth, rounded=2)
+
+
 def test_the_penalties_are_the_formula(conv_net, smooth):
     net = conv_net()
     code = codes(net, smooth, ["conv1"])["conv1"]

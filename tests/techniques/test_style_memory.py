@@ -54,5 +54,5 @@ def test_the_limit_changes_the_memory_and_not_the_picture():
     assert any("tiles of" in note for note in tiled["notes"]) and not whole["notes"]
     assert tiled["peak"] < 0.8 * whole["peak"] and tiled["peak"] < 1.1e9
     apart = np.abs(np.array(whole["levels"]) - tiled["levels"])     # grey levels, after 3 steps of up to 5
-    assert np.percentile(apart, 90) < 0.02          # Adam steps as far where the gradient is all rounding as elsewhere
+    assert np.percentile(apart, 90) < 0.05          # Adam steps as far where the gradient is all rounding as elsewhere
     assert np.allclose(whole["loss"], tiled["loss"], rtol=1e-4)
