@@ -84,6 +84,16 @@ def label_text(net, index):
     return rows[index][1] if rows and index < len(rows) else f"class {index}"
 
 
+def first_name(label):
+    """The first of the names in a label: "tabby" of "tabby, tabby cat"."""
+    return label.split(",")[0].strip()
+
+
+def class_name(net, index):
+    """The first name of a class, for captions."""
+    return first_name(label_text(net, index))
+
+
 @functools.cache
 def imagenet_classes():
     """The thousand classes of ILSVRC 2012, ((WordNet id, name), ...), in the usual order."""

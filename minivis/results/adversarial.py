@@ -6,7 +6,7 @@ import numpy as np
 from .. import show
 from ..figures import named_grid, number
 from ..provenance import jsonable
-from ..targets import label_text
+from ..targets import class_name
 from .base import Panel
 from .synthesis import Synthesis
 
@@ -80,7 +80,7 @@ def before_and_after(net, before, after):
 
 def short_label(net, index, most=24):
     """A class's first name, cut where it is long."""
-    text = label_text(net, index).split(",")[0]
+    text = class_name(net, index)
     return text if len(text) <= most else text[:most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

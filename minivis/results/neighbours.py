@@ -7,7 +7,7 @@ from .. import show
 from ..dataset import SUFFIXES, printable
 from ..figures import named_grid
 from ..preprocessing import resize
-from ..targets import imagenet_classes
+from ..targets import first_name, imagenet_classes
 from .base import Panel, Result, number
 
 TILE = 128          # pixels: the longer side of a picture in a row
@@ -86,7 +86,7 @@ def _tile(picture):
 def told(row):
     """What a picture is called in figures: its label, of a WordNet id the first of its names, else its file."""
     label = row["label"]
-    return printable(row["name"] if label is None else dict(imagenet_classes()).get(label, label).split(",")[0])
+    return printable(row["name"] if label is None else first_name(dict(imagenet_classes()).get(label, label)))
 
 
 def short(text, width):

@@ -12,7 +12,7 @@ from ..parameterize import parameterization
 from ..representation import sets
 from ..representation.projection import project, trustworthiness
 from ..results import Atlas
-from ..targets import label_text
+from ..targets import class_name
 from ..tensor import Tensor
 from ..transforms import Views
 from .common import recipe
@@ -181,6 +181,6 @@ def _said(net, says, owners, here):
     if says is None:
         return ""
     said = np.array(says)[owners[here]]
-    return label_text(net, int(np.bincount(said).argmax())).split(",")[0]
+    return class_name(net, int(np.bincount(said).argmax()))
 
 

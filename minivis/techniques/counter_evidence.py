@@ -7,7 +7,7 @@ from ..objectives import Score
 from ..options import Network, Picture, Target, Unit
 from ..results import Occlusion
 from ..results.base import describe_target
-from ..targets import class_labels, resolve_class
+from ..targets import class_name, resolve_class
 from ..tensor import Tensor
 from .common import Positions, begin, cautions, class_dict, look, recipe, stopped_after
 from .occlusion import FILLS, Fill, answers, filled, hide_and_score, hide_incrementally, spread, window_starts
@@ -75,17 +75,11 @@ def counter_evidence(net: Network, picture: Picture, *, target: Target = None, u
                  count=count, fill=fill, score=score)
     kind = score if start is None else start.kind
     notes = [f"Windows of {size} x {size} pixels, filled with {FILLS[fill]}.",
-             *story(path, index, kind, name_of(net) if start is None else None, described), *stopped,
+             *story(path, index, kind, (lambda i: class_name(net, i)) if start is None else None, described), *stopped,
              *cautions("counter_evidence")]
     return Occlusion(values.astype(net.dtype), None, described, float(clean[index]), kind, seen, layer=layer,
                      signed=True, scores=first, clean=clean, positions=places, window=window, column=index, path=path,
                      recipe=how, notes=notes, partial=bool(stopped))
-
-
-def name_of(net):
-    """index -> the class's name."""
-    labels = class_labels(net)
-    return lambda i: labels[i][1].split(",")[0] if labels else f"class {i}"
 
 
 def story(path, index, score, name, target):

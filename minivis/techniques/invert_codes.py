@@ -32,8 +32,8 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     size          side of the picture in pixels; none means the network's own
     preset        whose settings to begin with: those of minivis; of Mahendran and Vedaldi (pixels, momentum, norms); of
                   Johnson et al. 2016 (pixels, L-BFGS, features and total variation)
-    steps         steps for each layer; with Adam the last 40 percent become smaller and smaller. The highest layers of a
-                  large network come nearer with thousands
+    steps         steps for each layer; with Adam the last 40 percent become smaller and smaller. The highest layers of
+                  a large network come nearer with thousands
     repeats       pictures for each layer, each from its own noise: what they share is what the code says
     tv            penalty for the total variation, in grey levels, divided by the number of values
     tv_power      power of the slope at each pixel in the total variation (beta): 1 allows edges, 2 smooths them

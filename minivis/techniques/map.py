@@ -13,7 +13,7 @@ from ..representation import gridding, sets
 from ..representation.projection import pca, project, trustworthiness
 from ..results import Comparison, Map
 from ..results.map import METHOD_NAMES
-from ..targets import imagenet_classes, label_text
+from ..targets import class_name, first_name, imagenet_classes
 from .common import recipe
 
 FRACTIONS = 10          # components whose share of the variance is reported
@@ -148,9 +148,9 @@ def _colours(net, gathered, colour):
         return {}
     if colour == "label":
         known = dict(imagenet_classes()) | dict(net.labels if net is not None and net.labels else ())
-        return {"label": gathered.label, "labels": [known.get(name, name).split(",")[0] for name in gathered.labels]}
+        return {"label": gathered.label, "labels": [first_name(known.get(name, name)) for name in gathered.labels]}
     present, label = np.unique(gathered.says, return_inverse=True)
-    return {"label": label, "labels": [label_text(net, int(i)).split(",")[0] for i in present]}
+    return {"label": label, "labels": [class_name(net, int(i)) for i in present]}
 
 
 def read_features(path, limit, seed=0):

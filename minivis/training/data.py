@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import MinivisError
+from ..targets import first_name
 
 
 class Pictures(NamedTuple):
@@ -29,7 +30,7 @@ def tiny_imagenet(folder, split="train"):
     ids = sorted(_read(root / "wnids.txt").split())
     words = dict(line.split("\t", 1) for line in _read(root / "words.txt").splitlines() if "\t" in line)
     number = {wnid: i for i, wnid in enumerate(ids)}
-    labels = [(wnid, words.get(wnid, wnid).split(",")[0].strip()) for wnid in ids]
+    labels = [(wnid, first_name(words.get(wnid, wnid))) for wnid in ids]
     if split == "train":
         files = [(file, number[wnid]) for wnid in ids for file in sorted((root / "train" / wnid / "images").iterdir())]
     elif split == "val":
