@@ -64,7 +64,8 @@ def ours(a, loop):
     elif loop == "dream":
         mv.dream(net, picture(side), layers={layer: 1.0}, octaves=1, steps=a.steps, monitor=clock)
     elif loop == "invert":
-        mv.invert(net, picture(side), layers=[layer], parameterization="pixels", steps=a.steps, monitor=clock)
+        mv.invert(net, picture(side), layers=[layer], parameterization="pixels", optimizer="adam", rounded=0.0,
+                  steps=a.steps, monitor=clock)
     else:
         mv.pgd(net, picture(side), steps=a.steps, stop_early=False, monitor=clock)
     return clock.times

@@ -13,13 +13,13 @@ from ..tensor import Tensor, gradient
 from .synthesis import follow, optimizer_of, stacked, to_uint8
 
 # parameterisation: (Adam's rate, size of the noise to begin with)
-USUAL = {"pixels": (2.0, 10.0), "fourier": (0.03, 0.01), "deep": (0.01, 1.0), "generator": (0.1, 0.3)}
+USUAL = {"pixels": (2.0, 10.0), "fourier": (0.05, 0.01), "deep": (0.01, 1.0), "generator": (0.1, 0.3)}
 DEVIATION = 64.0        # of a photograph's grey levels from the mean colour
 
 PRESETS = {
-    "usual": {"parameterization": "fourier", "optimizer": "auto", "steps": 800, "repeats": 1, "tv": 1e-8,
-              "tv_power": 2.0, "alpha": 6.0, "alpha_weight": 0.0, "rate": None, "momentum": 0.9, "noise": None,
-              "good": 0.05, "rounded": 0.25},
+    "usual": {"parameterization": "fourier", "falloff": 0.75, "optimizer": "auto", "steps": 800, "repeats": 1,
+              "tv": 1e-8, "tv_power": 2.0, "alpha": 6.0, "alpha_weight": 0.0, "rate": None, "momentum": 0.9,
+              "noise": None, "good": 0.05, "rounded": 0.25},
 }
 # Mahendran and Vedaldi's: everything is relative to the energy of a photograph, count * DEVIATION^2; their weights are
 # 1, 10, 100 (total variation, for the lower, middle and upper layers) and 8e-10 (alpha), halved, and so is ours
@@ -125,12 +125,12 @@ def usual_tv(net, layer):
     return (1.0 if depth <= 0.3 else 10.0 if depth <= 0.6 else 100.0) / (2 * DEVIATION ** 2)
 
 
-def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, parameterization, tv_power=2.0,
-                   optimizer="auto", rate=None, momentum=0.9, staged=False, noise=None, generator=None, repeats=1,
-                   good=0.0, rounded=0.0, seed=0, start=None):
+def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, parameterization, falloff=1.0,
+                   tv_power=2.0, optimizer="auto", rate=None, momentum=0.9, staged=False, noise=None, generator=None,
+                   repeats=1, good=0.0, rounded=0.0, seed=0, start=None):
     """(Run, parameterisation) that looks for `repeats` pictures of `size` whose activations at `layer` are `code`
     (1, ...): all that is left of the picture, so a stored code will do."""
-    p = make_parameterization(parameterization, net, size, repeats, generator=generator, bounded=False)
+    p = make_parameterization(parameterization, net, size, repeats, generator=generator, bounded=False, falloff=falloff)
     usual_rate, usual_noise = USUAL[parameterization]
     if optimizer == "auto":
         optimizer = best_optimizer(net, layer, size, parameterization)

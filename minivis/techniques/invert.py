@@ -15,7 +15,8 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
            repeats: int | None = None, tv: float | None = None, tv_power: float | None = None,
            alpha: float | None = None, alpha_weight: float | None = None,
            parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
-           generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
+           falloff: float | None = None, generator: Network = None,
+           optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
            rate: float | None = None, momentum: float | None = None, noise: float | None = None,
            good: float | None = None, rounded: float | None = None, seed=0, monitor=None) -> Reconstructions:
     """From each layer's activations alone, a picture that gives the same activations: a row through the network.
@@ -38,6 +39,8 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
     alpha_weight  its penalty, divided by the number of values
     parameterization   what is optimised: pixels, Fourier coefficients in decorrelated colours, the weights of an
                   untrained network that makes the picture (deep), or the code a trained one makes it from (generator)
+    falloff       the power of the frequency that coefficients are divided by (fourier): the higher, the smoother the
+                  picture on its way; the code of a high layer wants finer structures than photographs have
     generator     that trained network: a file made by tools/train_generator.py
     optimizer     Adam, L-BFGS or gradient descent with momentum; auto means L-BFGS for layers whose units see less
                   than half of the picture's side, where it is several times as fast, and Adam above
@@ -51,8 +54,8 @@ def invert(net: Network, picture: Picture, *, layers: list[Layer] | None = None,
                   be kept: a high layer's code is otherwise met by patterns that rounding destroys (not with L-BFGS)
     """
     s = settings_of(preset=preset, steps=steps, repeats=repeats, tv=tv, tv_power=tv_power, alpha=alpha,
-                           alpha_weight=alpha_weight, parameterization=parameterization, generator=generator,
-                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good, rounded=rounded)
+                    alpha_weight=alpha_weight, parameterization=parameterization, falloff=falloff, generator=generator,
+                    optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good, rounded=rounded)
     seen = net.see(picture)
     names = [net.layer_name(name) for name in layers] if layers else default_layers(net)
     wanted = codes(net, seen.picture, names)

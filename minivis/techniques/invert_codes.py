@@ -16,7 +16,8 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
                  repeats: int | None = None, tv: float | None = None, tv_power: float | None = None,
                  alpha: float | None = None, alpha_weight: float | None = None,
                  parameterization: Literal["pixels", "fourier", "deep", "generator"] | None = None,
-                 generator: Network = None, optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
+                 falloff: float | None = None, generator: Network = None,
+                 optimizer: Literal["auto", "adam", "lbfgs", "sgd"] | None = None,
                  rate: float | None = None, momentum: float | None = None, noise: float | None = None,
                  good: float | None = None, rounded: float | None = None, seed=0, monitor=None) -> Reconstructions:
     """A picture from a file that holds nothing but a layer's activations.
@@ -41,6 +42,8 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     alpha_weight  its penalty, divided by the number of values
     parameterization   what is optimised: pixels, Fourier coefficients in decorrelated colours, the weights of an
                   untrained network that makes the picture (deep), or the code a trained one makes it from (generator)
+    falloff       the power of the frequency that coefficients are divided by (fourier): the higher, the smoother the
+                  picture on its way; the code of a high layer wants finer structures than photographs have
     generator     that trained network: a file made by tools/train_generator.py
     optimizer     Adam, L-BFGS or gradient descent with momentum; auto means L-BFGS for layers whose units see less
                   than half of the picture's side, where it is several times as fast, and Adam above
@@ -54,8 +57,8 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
                   be kept: a high layer's code is otherwise met by patterns that rounding destroys (not with L-BFGS)
     """
     s = settings_of(preset=preset, steps=steps, repeats=repeats, tv=tv, tv_power=tv_power, alpha=alpha,
-                           alpha_weight=alpha_weight, parameterization=parameterization, generator=generator,
-                           optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good, rounded=rounded)
+                    alpha_weight=alpha_weight, parameterization=parameterization, falloff=falloff, generator=generator,
+                    optimizer=optimizer, rate=rate, momentum=momentum, noise=noise, good=good, rounded=rounded)
     codes, notes = dict(codes), []
     about = codes.pop("recipe", None)
     if about and (about.get("network") or {}).get("weights") not in (None, network_identity(net)["weights"]):
