@@ -13,13 +13,13 @@ from ..tensor import Tensor, gradient
 from .synthesis import follow, optimizer_of, stacked, to_uint8
 
 # parameterisation: (Adam's rate, size of the noise to begin with)
-USUAL = {"pixels": (2.0, 10.0), "fourier": (0.05, 0.01), "deep": (0.01, 1.0), "generator": (0.1, 0.3)}
+USUAL = {"pixels": (2.0, 10.0), "fourier": (0.03, 0.01), "deep": (0.01, 1.0), "generator": (0.1, 0.3)}
 DEVIATION = 64.0        # of a photograph's grey levels from the mean colour
 
 PRESETS = {
-    "usual": {"parameterization": "fourier", "falloff": 0.75, "optimizer": "auto", "steps": 800, "repeats": 1,
+    "usual": {"parameterization": "fourier", "falloff": 1.0, "optimizer": "auto", "steps": 800, "repeats": 1,
               "tv": 1e-8, "tv_power": 2.0, "alpha": 6.0, "alpha_weight": 0.0, "rate": None, "momentum": 0.9,
-              "noise": None, "good": 0.05, "rounded": 0.25},
+              "noise": None, "good": 0.05, "rounded": 0.45},
 }
 # Mahendran and Vedaldi's: everything is relative to the energy of a photograph, count * DEVIATION^2; their weights are
 # 1, 10, 100 (total variation, for the lower, middle and upper layers) and 8e-10 (alpha), halved, and so is ours

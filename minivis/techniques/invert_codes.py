@@ -42,8 +42,8 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
     alpha_weight  its penalty, divided by the number of values
     parameterization   what is optimised: pixels, Fourier coefficients in decorrelated colours, the weights of an
                   untrained network that makes the picture (deep), or the code a trained one makes it from (generator)
-    falloff       the power of the frequency that coefficients are divided by (fourier): the higher, the smoother the
-                  picture on its way; the code of a high layer wants finer structures than photographs have
+    falloff       the power of the frequency that coefficients are divided by (fourier): the higher, the sooner coarse
+                  structures move; which is better for a high layer depends on the picture: try 0.75 with rate 0.05
     generator     that trained network: a file made by tools/train_generator.py
     optimizer     Adam, L-BFGS or gradient descent with momentum; auto means L-BFGS for layers whose units see less
                   than half of the picture's side, where it is several times as fast, and Adam above
