@@ -26,12 +26,12 @@ from . import vector as v
 from . import winograd_jobs as jobs
 from . import winograd_transforms as t
 from .addresses import address
-from .gemm import PANEL
+from .gemm import PANEL, ROWS
 from .winograd_jobs import BLOCK, COLUMNS, MASK, PAD, PLAIN, POOL, POOL_MASK, RELU  # noqa: F401  (finishes: for callers)
 
 _KERNELS = {(2, False): jobs.forward_2, (4, False): jobs.forward_4,
             (2, True): jobs.gradient_2, (4, True): jobs.gradient_4}
-PANEL_WIDTH = max(32, PANEL)
+PANEL_WIDTH = max(32, PANEL)            # outputs of a narrow block of U
 ITEM_TILES, MOST_TILES = 56, 112        # tiles of an item: see `cut`
 KEPT_TILES = 28                         # where U is made once
 SHARED_TILES = 112                      # where all threads work on the same tiles
@@ -117,7 +117,7 @@ def cut(channels, outputs, total, workers):
     """The Cut for `total` tiles, as measured with a cache of 1 MiB a core: a block of U, what belongs to it of V,
     and M of an item should nearly fit. More tiles make U less of the work, deep blocks save reading and writing M."""
     if max(channels, outputs) <= BLOCK:
-        return Cut(BLOCK, BLOCK, KEPT_TILES, keep_filters=True)
+        return Cut(BLOCK, BLOCK, min(KEPT_TILES, max(ROWS, -(-total // (2 * workers)))), keep_filters=True)
     if workers > 1 and total < 2 * workers * ITEM_TILES:
         return Cut(PANEL_WIDTH, PANEL_WIDTH, SHARED_TILES, share_inputs=True)
     if channels <= BLOCK:
@@ -127,6 +127,7 @@ def cut(channels, outputs, total, workers):
 
 
 def _run(d, function, m):
+    """Cut the work that d describes, lend it memory, and have the threads do it."""
     total = d[jobs.IMAGES] * d[jobs.TILE_ROWS] * d[jobs.TILE_COLUMNS]
     channels, outputs = _whole(d[jobs.C]), _whole(d[jobs.K])
     workers, components = threads.get_threads(), (m + 2) ** 2
@@ -158,7 +159,7 @@ def _run(d, function, m):
 
 
 def _run_items(function, d, total, tiles, workers, scratch):
-    """Blocks of tiles, each from x to y."""
+    """Blocks of tiles, each from x to y, with scratch bytes of work memory for each thread."""
     items = -(-total // tiles)
     d[[jobs.PHASE, jobs.COUNT]] = jobs.ALL, total
     threads.run(function, d, items, max(1, items // (8 * workers)), scratch)
