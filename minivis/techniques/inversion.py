@@ -14,6 +14,7 @@ from .synthesis import follow, optimizer_of, stacked, to_uint8
 
 # parameterisation: (Adam's rate, size of the noise to begin with)
 USUAL = {"pixels": (2.0, 10.0), "fourier": (0.03, 0.01), "deep": (0.01, 1.0), "generator": (0.1, 0.3)}
+SHALLOW = 0.3           # of the picture's side: what units below see less of, L-BFGS finds
 DEVIATION = 64.0        # of a photograph's grey levels from the mean colour
 
 PRESETS = {
@@ -114,7 +115,7 @@ class UntilGood:
 def best_optimizer(net, layer, size, parameterization):
     """L-BFGS where a code says much of the picture and the problem is nearly convex, Adam where little is left."""
     seen = field(net, layer, size).size
-    shallow = seen is not None and max(seen) < 0.5 * min(size)
+    shallow = seen is not None and max(seen) < SHALLOW * min(size)
     return "lbfgs" if shallow and parameterization in ("pixels", "fourier") else "adam"
 
 

@@ -46,7 +46,7 @@ def invert_codes(net: Network, codes: Codes, *, layers: list[Layer] | None = Non
                   structures move; which is better for a high layer depends on the picture: try 0.75 with rate 0.05
     generator     that trained network: a file made by tools/train_generator.py
     optimizer     Adam, L-BFGS or gradient descent with momentum; auto means L-BFGS for layers whose units see less
-                  than half of the picture's side, where it is several times as fast, and Adam above
+                  than three tenths of the picture's side, where it is several times as fast, and Adam above
     rate          size of a step; none means 1 for L-BFGS, for Adam one that suits the parameterisation, and Mahendran
                   and Vedaldi's for sgd
     momentum      share of the last step that is taken again (sgd)
