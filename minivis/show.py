@@ -190,12 +190,12 @@ def font(size, bold=False):
 
 
 def wrap(text, width, face):
-    """Lines of `text` no wider than `width` pixels, broken at spaces (but no-break ones), or inside a word that is too
-    long alone."""
+    """Lines of `text` no wider than `width` pixels, broken at spaces (but no-break ones, nor before a percent sign), or
+    inside a word that is too long alone."""
     lines = []
     for paragraph in str(text).split("\n"):
         line = ""
-        for word in filter(None, paragraph.split(" ")):
+        for word in filter(None, paragraph.replace(" %", "\N{NO-BREAK SPACE}%").split(" ")):
             joined = f"{line} {word}" if line else word
             if line and face.getlength(joined) > width:
                 lines.append(line)

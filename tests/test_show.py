@@ -111,6 +111,12 @@ def test_wrapped_lines_fit_and_lose_nothing(text, width):
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
+def test_a_percent_sign_stays_with_its_number():
+    face = show.font(13)
+    lines = show.wrap("the network says goldfish, 100.0 %", face.getlength("the network says goldfish, 100.0"), face)
+    assert [line.split() for line in lines] == [["the", "network", "says", "goldfish,"], ["100.0", "%"]]
+
+
 def test_montage_holds_every_picture_under_its_title():
     pictures = [np.full((20, 60 + 10 * i, 3), 40 * i, np.uint8) for i in range(3)]
     sheet = show.montage(pictures, ["first", "a longer title of the second", "third"], columns=2)
