@@ -76,7 +76,7 @@ def draw_panel(panel):
     if panel.shown is not None and not panel.shown.problem:
         beyond = ""
         if panel.shown.clipped:
-            beyond = f"{100 * panel.shown.clipped:.2g}\N{NO-BREAK SPACE}% of the values lie beyond the ends"
+            beyond = f"{100 * panel.shown.clipped:.2g} % of the values lie beyond the ends"
         scale = "; ".join(part for part in (panel.unit, beyond) if part)
         caption = "\n".join(part for part in (scale and f"Scale: {scale}.", caption) if part)
     if caption:

@@ -36,8 +36,8 @@ class Units:
 
     def rounded(self, levels):
         """Tensor of grey levels from the mean colour, as a file of 8 bits holds them; the gradient passes unchanged."""
-        mean = kernels.kept(self.mean.astype(self.dtype), levels.data)
-        return ops.round_through(levels + mean, 0, 255) - mean
+        black = kernels.kept(self.black, levels.data)
+        return ops.round_through(levels - black, 0, 255) + black
 
     def levels_from_mean(self, picture):
         """(..., 3) grey levels RGB -> the same from the mean colour, in the network's dtype."""

@@ -104,8 +104,8 @@ def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=N
 
 
 class Cut(NamedTuple):
-    """How the work is cut. Blocks of U have depth x width filters; an item has `tiles` tiles; keep_filters: all of U is
-    made once and kept; share_inputs: all threads work on the same tiles, and an item is a panel of outputs."""
+    """How the work is cut. Blocks of U have depth x width filters; an item has `tiles` tiles; keep_filters: U is one
+    block, made once and kept; share_inputs: all threads work on the same tiles, and an item is a panel of outputs."""
     depth: int
     width: int
     tiles: int
@@ -141,9 +141,9 @@ def _run(d, function, m):
     d[jobs.DEPTH], d[jobs.WIDTH], d[jobs.TILES] = depth, width, tiles
     d = np.array(d, np.int64)
     if keep_filters:
-        with buffers.Lease(blocks * panels * filters) as kept:
-            d[jobs.PHASE], d[jobs.U] = jobs.FILTERS, address(kept)
-            threads.run(function, d, panels, 1, small)
+        with buffers.Lease(filters) as kept:
+            d[jobs.PHASE], d[jobs.U] = jobs.FILTERS, address(kept)      # COUNT, the tiles, is 0
+            threads.run(function, d, 1, 1, small)
             _run_items(function, d, total, tiles, workers, small + products + inputs)
     elif share_inputs:
         with buffers.Lease(inputs) as shared:

@@ -17,11 +17,11 @@ SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
 
 (X, WEIGHTS, BIAS, Y, DECISIONS, UNPOOL, V, U,                      # addresses; V, U: 0 where each thread has its own
  IMAGES, H, W, C, YH, YW, K, PAD_TOP, PAD_LEFT,                     # x (IMAGES, H, W, C), y (IMAGES, YH, YW, K)
- W_C, W_K, BLOCKED, TURNED,                                         # weights (3, 3, W_C, W_K), see _weight_block
+ W_C, W_K, BLOCKED, TURNED,                                         # weights (3, 3, W_C, W_K), see _weights
  TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT,                 # tiles of a picture, of an item, of this call
  DEPTH, WIDTH,                                                      # input channels and outputs of a block of U
  PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(36)
-ALL, FILTERS, INPUTS, PRODUCTS = range(4)                          # phase
+ALL, FILTERS, INPUTS, PRODUCTS = range(4)                          # phase, see _work
 PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
 
 _input_2, _input_4 = t.input_transform(2), t.input_transform(4)
@@ -159,24 +159,6 @@ def _prefetch_weights(d, c, k, part, parts):
 
 
 @helper
-def _kept_filters(d, c, k, components):
-    """Where block (c, k) of U lies if all of U is kept."""
-    block = components * (d[DEPTH] * d[WIDTH] * t.SIZE + PAD)
-    return d[U] + (k // d[WIDTH] * ((_up(d[C], v.LANES) + d[DEPTH] - 1) // d[DEPTH]) + c // d[DEPTH]) * block
-
-
-@helper
-def _keep_filters(d, k, width, spare, m, transform, turned):
-    """Make U of all input channels for outputs k .. k+width-1, to be kept."""
-    components = (m + 2) * (m + 2)
-    total = _up(d[C], v.LANES)
-    for c in range(0, total, d[DEPTH]):
-        depth = min(d[DEPTH], total - c)
-        _filters(d, _kept_filters(d, c, k, components), depth * _up(width, PANEL) * t.SIZE + PAD, c, depth, k, width,
-                 spare, transform, turned)
-
-
-@helper
 def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, transform, turned):
     """M (component, tile, width) of the first `count` tiles of V with outputs k .. k+width-1."""
     components = (m + 2) * (m + 2)
@@ -187,9 +169,7 @@ def _products(d, space, tiles, count, k, width, u, products, spare, zeros, m, tr
         depth = min(d[DEPTH], total - c)
         u_component = depth * whole * t.SIZE + PAD
         v_component = tiles * depth * t.SIZE + PAD
-        if d[U]:
-            u = _kept_filters(d, c, k, components)
-        else:
+        if d[PHASE] == FILTERS or not d[U]:
             _filters(d, u, u_component, c, depth, k, width, spare, transform, turned)
         block = space + c // d[DEPTH] * components * (tiles * d[DEPTH] * t.SIZE + PAD)
         next_c = c + d[DEPTH] if c + d[DEPTH] < total else 0
@@ -270,15 +250,16 @@ def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, 
 @helper
 def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, finish, one, two, three):
     """Items first .. last-1 of the phase: blocks of tiles with all that is done to them (ALL), tiles (INPUTS), or
-    blocks of outputs (FILTERS, PRODUCTS)."""
+    blocks of outputs (PRODUCTS). FILTERS is the same without a tile: it leaves U, of a single block, to be kept."""
     components = (m + 2) * (m + 2)
     tiles, phase = d[TILES], d[PHASE]
     outputs = _up(d[K], v.LANES)
     patch = scratch
     spare = patch + PATCH_BYTES
     zeros = spare + SPARE_BYTES
-    u = zeros + PANEL * t.SIZE
-    products = u + (0 if d[U] else components * (d[DEPTH] * d[WIDTH] * t.SIZE + PAD))
+    own = zeros + PANEL * t.SIZE
+    u = d[U] if d[U] else own
+    products = own + (0 if d[U] else components * (d[DEPTH] * d[WIDTH] * t.SIZE + PAD))
     space = d[V] if d[V] else products + components * (tiles * d[WIDTH] * t.SIZE + PAD)
     v.clear(zeros, PANEL * t.SIZE)
     for item in range(first, last):
@@ -289,9 +270,6 @@ def _work(d, scratch, first, last, m, plain_input, unpool, filters, turned, fini
             end, k_begin, k_end = count, 0, outputs
         if phase == INPUTS:
             begin, end, k_begin, k_end = item, item + 1, 0, 0
-        if phase == FILTERS:
-            _keep_filters(d, item * d[WIDTH], min(d[WIDTH], outputs - item * d[WIDTH]), spare, m, filters, turned)
-            k_end = 0
         _inputs(d, space, patch, start, begin, end, tiles, m, plain_input, unpool)
         for k in range(k_begin, k_end, d[WIDTH]):
             width = min(d[WIDTH], outputs - k)
