@@ -32,8 +32,8 @@ from .winograd_jobs import BLOCK, COLUMNS, MASK, PAD, PLAIN, POOL, POOL_MASK, RE
 _KERNELS = {(2, False): jobs.forward_2, (4, False): jobs.forward_4,
             (2, True): jobs.gradient_2, (4, True): jobs.gradient_4}
 PANEL_WIDTH = max(32, PANEL)            # outputs of a narrow block of U
-ITEM_TILES, MOST_TILES = 56, 112        # tiles of an item: see `cut`
-KEPT_TILES = 28                         # where U is made once
+FEWEST_TILES, MOST_TILES = 48, 112      # tiles of an item: see `cut`
+KEPT_TILES, KEPT_FILTERS = 28, 2 * BLOCK * BLOCK           # where U is made once
 SHARED_TILES = 112                      # where all threads work on the same tiles
 
 
@@ -116,14 +116,17 @@ class Cut(NamedTuple):
 def cut(channels, outputs, total, workers):
     """The Cut for `total` tiles, as measured with a cache of 1 MiB a core: a block of U, what belongs to it of V,
     and M of an item should nearly fit. More tiles make U less of the work, deep blocks save reading and writing M."""
-    if max(channels, outputs) <= BLOCK:
-        return Cut(BLOCK, BLOCK, min(KEPT_TILES, max(ROWS, -(-total // (2 * workers)))), keep_filters=True)
-    if workers > 1 and total < 2 * workers * ITEM_TILES:
+    depth, width = (BLOCK if count <= BLOCK else 2 * BLOCK for count in (channels, outputs))
+    if max(channels, outputs) <= 2 * BLOCK and depth * width <= KEPT_FILTERS:
+        return Cut(depth, width, min(KEPT_TILES, max(ROWS, -(-total // (2 * workers)))), keep_filters=True)
+    if workers > 1 and total < workers * FEWEST_TILES:
         return Cut(PANEL_WIDTH, PANEL_WIDTH, SHARED_TILES, share_inputs=True)
     if channels <= BLOCK:
-        return Cut(BLOCK, BLOCK, ITEM_TILES)
-    items = max(-(-total // MOST_TILES), min(2 * workers, -(-total // ITEM_TILES)))      # enough to go round
-    return Cut(2 * BLOCK if channels <= 2 * BLOCK else BLOCK, PANEL_WIDTH, -(-total // items))
+        depth, width, most = BLOCK, BLOCK, MOST_TILES // 2
+    else:
+        depth, width, most = depth if channels <= 2 * BLOCK else BLOCK, PANEL_WIDTH, MOST_TILES
+    rounds = max(1, -(-total // (workers * most)), min(2, total // (workers * FEWEST_TILES)))     # items of a thread
+    return Cut(depth, width, -(-total // (workers * rounds)))
 
 
 def _run(d, function, m):

@@ -111,6 +111,36 @@ def test_every_finish_equals_the_single_layers(m, shape, K):
     assert close(dx, reference.conv2d_backward_input(full, w.astype(float), shape, pad=(1, 1, 1, 1), **PLAIN))
 
 
+@pytest.mark.parametrize("C, K", [(150, 200), (64, 128), (128, 64), (70, 33)])
+def test_every_cut_of_the_work_gives_the_same_right_numbers(C, K, monkeypatch):
+    x, w, dy = drawn(11, (2, 13, 18, C), (3, 3, C, K), (2, 13, 18, K))
+    x64, w64, dy64 = (a.astype(float) for a in (x, w, dy))
+    forward = reference.conv2d_forward(x64, w64, np.zeros(K), pad=(1, 1, 1, 1), **PLAIN)
+    backward = reference.conv2d_backward_input(dy64, w64, x.shape, pad=(1, 1, 1, 1), **PLAIN)
+    weights = winograd.blocked(w)
+    cuts = [winograd.Cut(depth, width, tiles, False, shared) for depth, width, tiles, shared in
+            [(32, 32, 5, False), (64, 32, 100, False), (128, 64, 7, False), (64, 64, 9, True), (32, 32, 100, True)]]
+    cuts += [winograd.cut] + [winograd.Cut(128, 128, 11, True)] * (max(C, K) <= 128)
+    for turned, source, true in ((False, x, forward), (True, dy, backward)):
+        results = []
+        for one in cuts:
+            monkeypatch.setattr(winograd, "cut", one if callable(one) else lambda *_, one=one: one)
+            results.append(np.full(true.shape, np.nan, np.float32))
+            winograd.convolve(source, weights, results[-1], 4, (1, 1), turned=turned)
+        assert close(results[0], true)
+        assert all(np.array_equal(results[0], other) for other in results)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 16])
+@pytest.mark.parametrize("C, K", [(64, 64), (64, 128), (128, 128), (512, 512), (16, 256)])
+def test_cuts_leave_no_thread_idle_and_waste_no_memory(C, K, workers):
+    for total in [*range(1, 300), 784, 3136, 25088]:
+        chosen = winograd.cut(C, K, total, workers)
+        assert not (chosen.keep_filters and (chosen.depth < C or chosen.width < K))
+        assert chosen.share_inputs or chosen.keep_filters or -(-total // chosen.tiles) >= workers
+        assert chosen.tiles <= winograd.MOST_TILES
+
+
 def test_blocked_weights_give_the_same_bits_as_plain_ones():
     x, w, dy = drawn(9, (1, 9, 9, 150), (3, 3, 150, 200), (1, 9, 9, 200))
     for turned, source, shape in ((False, x, dy.shape), (True, dy, x.shape)):
