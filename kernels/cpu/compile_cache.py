@@ -148,9 +148,19 @@ class Kernel:
 
     def bound(self, descriptor):
         """-> f(scratch, first, last) for this descriptor, which must be kept alive; it returns 0, or an error code."""
+        return functools.partial(self._call or self.load(), OUT, OUT, self.place(descriptor))
+
+    def entry(self):
+        """The address of the machine code."""
+        if self.address is None:
+            self.load()
+        return self.address
+
+    def place(self, descriptor):
+        """The address of a descriptor, which must be fit to be one."""
         if descriptor.dtype != np.int64 or not descriptor.flags.c_contiguous:
             raise TypeError(f"kernel {self.__name__}: the descriptor must be a contiguous int64 array")
-        return functools.partial(self._call or self.load(), OUT, OUT, descriptor.__array_interface__["data"][0])
+        return descriptor.__array_interface__["data"][0]
 
     def load(self):
         """Find or make the machine code."""
@@ -158,9 +168,10 @@ class Kernel:
             if self._call is None:
                 symbol, code = _read(self.name) or self._make()
                 self._engine = _link(code)    # owns the memory the code lies in
-                self.address = self._engine.get_function_address(symbol)
+                address = self._engine.get_function_address(symbol)
                 arguments = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3
-                self._call = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(self.address)    # lets go of the GIL
+                self._call = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(address)    # lets go of the GIL
+                self.address = address
         return self._call
 
     def _make(self):
@@ -248,6 +259,11 @@ def _compile(function):
     finally:
         if collecting:
             gc.enable()
+
+
+def linked(name, make):
+    """The execution engine of object code that is kept on disk under this name; make() -> (symbol, object code)."""
+    return _link((_read(name) or _write(name, *make()))[1])
 
 
 def _link(code):

@@ -8,8 +8,12 @@ matter for its result: that is what makes results the same bits for any number o
 
 The calling thread works too. A pool of our own instead of Numba's prange: one parallel region costs about as little,
 functions compile ten times faster, and several Python threads may call at once. After a fork the child starts its own.
+
+Kernels go through the lane (lane.py), where workers watch for them in machine code; jobs in Python, and kernels of a
+second caller at the same time, through messages that wake a worker.
 """
 import contextlib
+import ctypes
 import functools
 import itertools
 import os
@@ -21,7 +25,10 @@ from . import buffers
 _lock = threading.Lock()         # guards the settings, and the starting of workers
 _local = threading.local()       # .scratch: this thread's scratch memory; .working: it is inside a job
 _inbox = queue.SimpleQueue()     # tasks that want helpers
+_LOOK = object()                 # a message: look into the lane
+_lane = None                     # see lane.py; made when the first kernel runs on several threads
 _workers = []
+_asleep = 0                      # how many of them wait for a message
 _count = None
 
 
@@ -129,14 +136,48 @@ def run(function, args, count, chunk=1, scratch=0):
     if len(_workers) < helpers:
         _start(helpers)
     native = hasattr(function, "bound")
+    if native and _run_in_lane(function, args, count, chunk, scratch, helpers):
+        return
     call = function.bound(args) if native else functools.partial(function, args)
     task = _Task(call, native, count, chunk, scratch)
     for _ in range(helpers):
         _inbox.put(task)
+    if _lane is not None:
+        _lane.call_back()
     task.run_chunks()
     task.close()
     if task.error is not None:
         raise task.error
+
+
+def _run_in_lane(kernel, descriptor, count, chunk, scratch, helpers):
+    """The same for a kernel, without Python between its chunks. -> False where another caller has the lane."""
+    lane = _lane or _open_lane()
+    if not lane.lock.acquire(blocking=False):
+        return False
+    try:
+        own = _scratch(scratch) if scratch else 0
+        lane.open(kernel.entry(), kernel.place(descriptor), count, chunk, scratch, helpers)
+        try:
+            for _ in range(min(helpers, _asleep - _inbox.qsize())):
+                _inbox.put(_LOOK)
+            lane.work(own)
+        finally:
+            fine = lane.close()
+    finally:
+        lane.lock.release()
+    if not fine:
+        raise RuntimeError(f"kernel {kernel.__name__}: stopped by an error inside")
+    return True
+
+
+def _open_lane():
+    global _lane
+    with _lock:
+        if _lane is None:
+            from .lane import Lane  # here, since it needs the kernels' cache, which imports this module
+            _lane = Lane()
+    return _lane
 
 
 def _start(n):
@@ -148,11 +189,31 @@ def _start(n):
 
 
 def _worker(inbox):
-    task = None
+    """Help whoever asks in the inbox; after that watch the lane for a while, and only then sleep."""
+    global _asleep
+    seen = (ctypes.c_int64 * 1)()       # the generation of the last task in the lane that this worker knows
     while True:
+        with _lock:
+            _asleep += 1
+        _watch(seen, patient=False)     # what was opened before anybody knew that this worker sleeps
         task = inbox.get()
-        task.help()
-        task = None    # hold nothing while waiting
+        with _lock:
+            _asleep -= 1
+        if task is not _LOOK:
+            task.help()
+        task = None                     # hold nothing while waiting
+        if _lane is not None and inbox.empty():
+            _lane.call_back(False)
+        _watch(seen)
+
+
+def _watch(seen, patient=True):
+    """Help in the lane until nothing has come for a while, or somebody calls back."""
+    while _lane is not None:
+        _, size, address = getattr(_local, "scratch", None) or (None, 0, 0)
+        if not _lane.serve(seen, address, size, patient):
+            return
+        _scratch(_lane.scratch)         # a task wants more
 
 
 def _scratch(size):
@@ -167,9 +228,9 @@ def _scratch(size):
 
 def _after_fork():
     """In a forked child no worker exists, and locks and queue may be in any state: start afresh."""
-    global _lock, _local, _inbox, _blas_lock, _blas_users
+    global _lock, _local, _inbox, _lane, _asleep, _blas_lock, _blas_users
     _lock, _local, _inbox, _blas_lock = threading.Lock(), threading.local(), queue.SimpleQueue(), threading.Lock()
-    _blas_users = 0
+    _lane, _asleep, _blas_users = None, 0, 0
     _workers.clear()
 
 

@@ -1,5 +1,8 @@
 """The pool: every item once, scratch of one's own, errors reach the caller, several callers, forks."""
+import ctypes
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -83,6 +86,96 @@ def test_many_python_threads_may_call_at_once_and_jobs_may_call_run():
     assert (sums == 50 * 20).all()
 
 
+class Native:
+    """Behaves as a compiled kernel; its machine code calls a function in Python."""
+
+    def __init__(self, function):
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 3)
+        self.code = kind(lambda result, error, descriptor, scratch, first, last: function(scratch, first, last) or 0)
+        self.__name__ = "native"
+
+    def entry(self):
+        return ctypes.cast(self.code, ctypes.c_void_p).value
+
+    def place(self, descriptor):
+        return descriptor.ctypes.data
+
+    def bound(self, descriptor):
+        return lambda scratch, first, last: self.code(None, None, descriptor.ctypes.data, scratch, first, last)
+
+
+DESCRIPTOR = np.zeros(1, np.int64)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_kernels_do_every_item_once_in_thousands_of_regions_at_any_pace(n):
+    threads.set_threads(n)
+    done = np.zeros(20, int)
+
+    def job(scratch, first, last):
+        done[first:last] += 1
+
+    kernel = Native(job)
+    for i in range(3000):
+        threads.run(kernel, DESCRIPTOR, 20, 1 + i % 7)
+        if i % 500 == 0:
+            time.sleep(2e-3)            # workers have gone to sleep
+    assert (done == 3000).all()
+
+
+@pytest.mark.parametrize("n", [5, 2, 3])       # workers of the first are there in the others too, and stay out
+def test_as_many_threads_as_were_asked_for_are_inside_a_kernel_at_once_whether_they_slept_or_watched(n):
+    threads.set_threads(n)
+    meeting, seen = threading.Barrier(n, timeout=20), {}
+
+    def job(scratch, first, last):
+        meeting.wait()
+        seen[threading.get_ident()] = scratch
+
+    for pause in (0, 0, 5e-3, 0):
+        seen.clear()
+        threads.run(Native(job), DESCRIPTOR, n, 1, scratch=1000 * n)
+        assert len(seen) == len(set(seen.values())) == n
+        assert all(address and address % 64 == 0 for address in seen.values())
+        time.sleep(pause)
+
+
+def test_a_kernel_that_stops_is_an_error_for_its_caller_and_the_lane_lives_on():
+    threads.set_threads(3)
+    with pytest.raises(RuntimeError, match="native: stopped by an error inside"):
+        threads.run(Native(lambda scratch, first, last: first == 3), DESCRIPTOR, 6)
+    total = []
+    threads.run(Native(lambda scratch, first, last: total.append(first)), DESCRIPTOR, 6)
+    assert sorted(total) == list(range(6))
+
+
+def test_a_second_caller_gets_helpers_while_the_first_has_the_lane():
+    threads.set_threads(2)
+    meeting, inside = threading.Barrier(2, timeout=20), []
+
+    def slow(scratch, first, last):
+        inside.append(first)
+        while len(inside) < 4 and not failed:
+            time.sleep(1e-3)
+
+    def second(scratch, first, last):
+        meeting.wait()                  # two threads, though the lane is taken
+        inside.append(first)
+
+    failed = []
+    first_caller = threading.Thread(target=threads.run, args=(Native(slow), DESCRIPTOR, 2))
+    first_caller.start()
+    try:
+        while len(inside) < 2:
+            time.sleep(1e-3)
+        threads.set_threads(3)
+        threads.run(Native(second), DESCRIPTOR, 2)
+    except threading.BrokenBarrierError:
+        failed.append(1)
+    first_caller.join(20)
+    assert not failed and len(inside) == 4
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_kernels_called_by_many_python_threads_at_once_and_by_a_forked_child_are_right():
     x = np.random.default_rng(0).integers(-9, 9, (1, 64, 65, 40)).astype(np.float32)
@@ -115,6 +208,14 @@ def test_scratch_of_a_kernel_may_grow_from_call_to_call():
     for size in (40, 400, 4000):        # turned lines: scratch memory in proportion to the width
         x = np.random.default_rng(0).integers(-9, 9, (1, 100, size, 2)).astype(np.float32)
         np.testing.assert_array_equal(resample.axis_matmul(x, np.eye(size)[::-1].copy(), 2), x[:, :, ::-1])
+
+
+def test_a_process_that_ends_while_its_workers_watch_ends_well():
+    program = ("import numpy as np\nfrom minivis.kernels.cpu import relu, threads\nthreads.set_threads(3)\n"
+               "x = np.ones((1, 64, 64, 64), np.float32)\nfor _ in range(9):\n    relu.relu_forward(x)\n")
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and not done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
