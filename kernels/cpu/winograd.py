@@ -26,7 +26,7 @@ from . import vector as v
 from . import winograd_jobs as jobs
 from . import winograd_transforms as t
 from .addresses import address
-from .gemm import PANEL, ROWS
+from .gemm import PANEL
 from .winograd_jobs import BLOCK, COLUMNS, MASK, PAD, PLAIN, POOL, POOL_MASK, RELU  # noqa: F401  (finishes: for callers)
 
 _KERNELS = {(2, False): jobs.forward_2, (4, False): jobs.forward_4,
@@ -34,7 +34,7 @@ _KERNELS = {(2, False): jobs.forward_2, (4, False): jobs.forward_4,
 PANEL_WIDTH = max(32, PANEL)            # outputs of a narrow block of U
 FEWEST_TILES, MOST_TILES = 48, 112      # tiles of an item: see `cut`
 KEPT_TILES, KEPT_FILTERS = 28, 2 * BLOCK * BLOCK           # where U is made once
-SHARED_TILES = 112                      # where all threads work on the same tiles
+SHARED_TILES, FILTERS_PER_TILE = 112, 4096      # where all threads work on the same tiles: not each on all filters
 
 
 class Weights(NamedTuple):
@@ -117,9 +117,9 @@ def cut(channels, outputs, total, workers):
     """The Cut for `total` tiles, as measured with a cache of 1 MiB a core: a block of U, what belongs to it of V,
     and M of an item should nearly fit. More tiles make U less of the work, deep blocks save reading and writing M."""
     depth, width = (BLOCK if count <= BLOCK else 2 * BLOCK for count in (channels, outputs))
-    if max(channels, outputs) <= 2 * BLOCK and depth * width <= KEPT_FILTERS:
-        return Cut(depth, width, min(KEPT_TILES, max(ROWS, -(-total // (2 * workers)))), keep_filters=True)
-    if workers > 1 and total < workers * FEWEST_TILES:
+    if depth * width <= KEPT_FILTERS and max(channels, outputs) <= 2 * BLOCK and total >= 2 * workers * MOST_TILES:
+        return Cut(depth, width, KEPT_TILES, keep_filters=True)
+    if channels * outputs * workers > FILTERS_PER_TILE * total and workers > 1:
         return Cut(PANEL_WIDTH, PANEL_WIDTH, SHARED_TILES, share_inputs=True)
     if channels <= BLOCK:
         depth, width, most = BLOCK, BLOCK, MOST_TILES // 2
