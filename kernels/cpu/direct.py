@@ -5,7 +5,8 @@ row's kw*C lie side by side. They are copied together, one row of numbers per ou
 weights as they stand, (kh*kw*C, K), with bias, ReLU and the mask's bits while the result is in the cache.
 
 Gradient: one product gives every position's share for each of its kh*kw*C inputs; every input then collects its shares
-in the order (filter row, filter column), in strips of rows so that the shares stay in the cache.
+in the order (filter row, filter column), in strips of rows so that the shares stay in the cache. The rows of shares
+that the next strip needs too are moved up, not made again.
 """
 import numpy as np
 from llvmlite import ir
@@ -23,7 +24,7 @@ STRIP_BYTES = 1 << 20           # shares held at a time by a thread
 PIXEL = PICTURE_CHANNELS * SIZE    # bytes of a pixel as a short vector
 
 (X, PANELS, BIAS, Y, BITS, N, H, W, C, OH, OW, K, KH, KW, ROW_STEP, COLUMN_STEP, TOP, LEFT, BITS_ROWS, BITS_COLUMNS,
- BITS_BYTES, RELU, STRIP, STRIPS, SHARES, END) = range(26)
+ BITS_BYTES, RELU, STRIP, PART, PARTS, SHARES, ZEROS, END) = range(28)
 
 
 def _up(value, multiple):
@@ -181,30 +182,42 @@ def _collect_row(d, shares, first_row, rows, image, h, aside):
     _collect(d, float32_at(shares), base, p_first, p_last, dx, begin + fast * step, d[W])
 
 
+@helper
+def _share_rows(d, shares, image, first, last, held_first, held_last):
+    """The shares of output rows first .. last-1; those of rows held_first .. held_last-1 lie there from before."""
+    row = d[OW] * d[SHARES] * SIZE
+    kept = max(0, held_last - max(first, held_first))
+    for i in range(kept):
+        v.copy(shares + i * row, shares + (first - held_first + i) * row, row)
+    dy = d[Y] + (image * d[OH] + first) * d[OW] * d[K] * SIZE
+    for i in range(kept * d[OW], (last - first) * d[OW], CHUNK):
+        count = min(CHUNK, (last - first) * d[OW] - i)
+        for j in range(0, d[SHARES], PANEL):
+            multiply(dy + i * d[K] * SIZE, d[K], d[PANELS] + j * d[K] * SIZE, d[ZEROS], 0,
+                     shares + (i * d[SHARES] + j) * SIZE, d[SHARES], count, d[K])
+
+
 @kernel
 def gradient_strips(d, scratch, first, last):
-    """Items: strips of rows of dx. X is dx, Y is dy, PANELS the weights as (panel of kh*kw*C, K, PANEL)."""
-    zeros = scratch
-    v.clear(zeros, PANEL * SIZE)
-    aside = scratch + PANEL * SIZE
+    """Items: parts of dx, of d[PART] rows, done strip after strip. X is dx, Y is dy, PANELS the weights as (panel of
+    kh*kw*C, K, PANEL)."""
+    aside = scratch
     shares = aside + d[W] * PIXEL
     for item in range(first, last):
-        image = item // d[STRIPS]
-        top = (item - image * d[STRIPS]) * d[STRIP]
-        bottom = min(d[H], top + d[STRIP])
-        # output rows whose windows (row * step - pad .. + kh - 1) meet rows top .. bottom-1
-        begin = max(0, (top + d[TOP] - d[KH] + d[ROW_STEP]) // d[ROW_STEP])
-        end = min(d[OH], (bottom - 1 + d[TOP]) // d[ROW_STEP] + 1)
-        rows = end - begin
-        if rows > 0:
-            dy = d[Y] + (image * d[OH] + begin) * d[OW] * d[K] * SIZE
-            for i in range(0, rows * d[OW], CHUNK):
-                count = min(CHUNK, rows * d[OW] - i)
-                for j in range(0, d[SHARES], PANEL):
-                    multiply(dy + i * d[K] * SIZE, d[K], d[PANELS] + j * d[K] * SIZE, zeros, 0,
-                             shares + (i * d[SHARES] + j) * SIZE, d[SHARES], count, d[K])
-        for h in range(top, bottom):
-            _collect_row(d, shares, begin, rows, image, h, aside)
+        image = item // d[PARTS]
+        part = (item - image * d[PARTS]) * d[PART]
+        part_end = min(d[H], part + d[PART])
+        held_begin, held_end = 0, 0
+        for top in range(part, part_end, d[STRIP]):
+            bottom = min(part_end, top + d[STRIP])
+            # output rows whose windows (row * step - pad .. + kh - 1) meet rows top .. bottom-1
+            begin = max(0, (top + d[TOP] - d[KH] + d[ROW_STEP]) // d[ROW_STEP])
+            end = min(d[OH], (bottom - 1 + d[TOP]) // d[ROW_STEP] + 1)
+            if end > begin:
+                _share_rows(d, shares, image, begin, end, held_begin, held_end)
+                held_begin, held_end = begin, end
+            for h in range(top, bottom):
+                _collect_row(d, shares, begin, end - begin, image, h, aside)
 
 
 # ---------------------------------------------------------------------------------------------- seen from Python
@@ -253,13 +266,14 @@ def backward_input(dy, w_shape, panels, dx, stride, pad):
     row = dy.shape[2] * shares * SIZE                       # bytes of an output row's shares
     reach = -(-w_shape[0] // stride[0])                     # output rows more than the strip's own
     strip = max(stride[0], (STRIP_BYTES // row - reach) * stride[0])
-    strips = -(-dx.shape[1] // strip)
-    workers = threads.get_threads()
-    strip = -(-dx.shape[1] // (-(-strips // workers) * workers))    # as many for each thread
-    d[[STRIP, STRIPS, SHARES]] = strip, -(-dx.shape[1] // strip), shares
+    wanted = -(-2 * threads.get_threads() // dx.shape[0])   # two for each thread
+    parts = min(-(-dx.shape[1] // strip), wanted)
+    part = -(-dx.shape[1] // parts)
+    strip = -(-part // -(-part // strip))                   # of nearly equal strips
+    zeros = np.zeros(PANEL, np.float32)
+    d[[STRIP, PART, PARTS, SHARES, ZEROS]] = strip, part, -(-dx.shape[1] // part), shares, address(zeros)
     rows = -(-strip // stride[0]) + reach + 1
-    scratch = PANEL * SIZE + dx.shape[2] * PIXEL + rows * row + PIXEL
-    threads.run(gradient_strips, d, dx.shape[0] * int(d[STRIPS]), 1, scratch)
+    threads.run(gradient_strips, d, dx.shape[0] * int(d[PARTS]), 1, dx.shape[2] * PIXEL + rows * row + PIXEL)
 
 
 def _descriptor(x, y, w_shape, panels, stride, pad):
