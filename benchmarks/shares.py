@@ -18,7 +18,8 @@ from pathlib import Path
 from . import machine
 from .synthesis import CLASS, picture
 
-CONVOLUTION = {"winograd_jobs", "winograd_weight", "direct", "general", "taps", "weight_gradient", "linear"}
+# modules of convolution and dense layers; _product: the dense layer of incremental occlusion
+CONVOLUTION = {"winograd_jobs", "winograd_weight", "direct", "general", "taps", "weight_gradient", "linear", "_product"}
 TASKS = ("style", "dream", "visualize", "saliency", "occlusion")
 STEPS, WARM = 24, 8
 SMALL = 0.01                # of the whole: kernels below are not listed singly

@@ -59,6 +59,13 @@ def empty(shape, like):
     return xp(like).empty(shape, like.dtype)
 
 
+def add(x, y):
+    """x + y, arrays of one shape and type that live in the same place: what gradients do where paths meet."""
+    if xp(x) is np and _forced in (None, "cpu"):
+        return _load("cpu").add(x, y)
+    return x + y
+
+
 class using:
     """`with using("reference"):` runs NumPy arrays through another kernel set; for tests and for reading along."""
 

@@ -248,9 +248,7 @@ class Incremental:
         bare = Layer(layer.name, layer.kind, **plain)
         if fused:
             if layer.name not in self._caches:
-                bias = net.weights.get(f"{layer.name}/bias")
-                pair_of_weights = net.weights[f"{layer.name}/weight"].data, None if bias is None else bias.data
-                self._caches[layer.name] = [pair_of_weights, None], {"weights": {}}
+                self._caches[layer.name] = [net.pair(layer.name), None], {"weights": net.derived}
             weights, cache = self._caches[layer.name]
             layers = [(layer.name, "conv"), (fused, "relu")]
             chain = [step_of(bare, inputs[0].shape[1:]), step_of(self.table[fused], None)]

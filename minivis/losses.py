@@ -55,7 +55,7 @@ def content(net, layer, target, normalize: Literal["mean", "sum", "half"] = "mea
             raise MinivisError(f"content: layer {layer} has {part.height} x {part.width} x {a.shape[3]} values here, "
                                f"its target {target.shape[1:]}; both pictures must have the same size")
         d = a - target[:, part.rows, part.columns]
-        return ops.sum(d * d, (1, 2, 3))
+        return ops.sum(ops.square(d), (1, 2, 3))
     return Term(f"content {layer}", layer, statistic, lambda s: s * factor)
 
 
@@ -73,7 +73,7 @@ def style(net, layer, target, gram: Gram = "chw", normalize: Literal["mean", "su
 
     def loss(g):
         d = g - target.astype(g.dtype)
-        return ops.sum(d * d, (1, 2)) * factor
+        return ops.sum(ops.square(d), (1, 2)) * factor
     return Term(f"style {layer}", layer, gram_statistic(gram, mask), loss)
 
 

@@ -120,7 +120,7 @@ class Network:
             self._forget()                  # somebody gave a weight's Tensor another array behind our back
             cache = None
         if cache is None:
-            cache = {"weights": self._shared}       # what comes of a weight alone serves every chain it is in
+            cache = {"weights": self.derived}
             self._caches[key] = weights, cache
         return Chain(run.layers, run.steps, weights, self.precision, cache, self.memory)(x)
 
@@ -165,7 +165,8 @@ class Network:
 
     def _forget(self):
         """Drop everything that was derived from the weights."""
-        self._plans, self._caches, self._shared, self._copies = {}, {}, {}, {}
+        self._plans, self._caches, self._copies = {}, {}, {}
+        self.derived = {}               # what kernels make of a weight alone: it serves every chain the weight is in
         self._hash = None
         self._version = self.weights.version
 

@@ -155,14 +155,9 @@ def walk(seeds, wanted, rules="plain"):
         for parent, dx in zip(op.parents, op.pull(dy, choose)):
             if parent in useful and dx is not None:
                 before = grads.get(parent)
-                grads[parent] = dx if before is None else _sum(before, dx)
+                grads[parent] = dx if before is None else kernels.add(before, dx)
     choose.complain_if_unused([n for n in nodes if isinstance(n, Op)])
     return [found[node] if node in found else grads.get(node) for node in wanted]
-
-
-def _sum(x, y):
-    out = kernels.empty(x.shape, x)         # in memory that was used before: large arrays cost more to get than to add
-    return kernels.xp(x).add(x, y, out=out)
 
 
 def _seed(score, seed):

@@ -29,6 +29,7 @@ from . import (
 )
 from .blas import sparse_rows, unpack_mask, unpack_switch  # noqa: F401
 from .buffers import empty  # noqa: F401
+from .elementwise import add  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
 _plain_only = os.environ.get("MINIVIS_INTRINSICS") == "0" or os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")

@@ -43,7 +43,7 @@ def take(size):
     """The smallest idle block that is large enough, else a new one."""
     global _lent, _most
     with _lock:
-        block = _found(size)
+        block = _found(size, math.inf)  # as it comes back soon, it may be much larger
         _lent += block.size
         _most = max(_most, _lent)
     return block
@@ -65,20 +65,20 @@ def empty(shape, dtype):
     if not SMALL <= size <= SPARE:
         return np.empty(shape, dtype)
     with _lock:
-        block = _found(size)
+        block = _found(size, 2 * size + (1 << 20))      # do not bind a huge block for a small need
     # views of views refer to the first array that lies on something else than an array, and keep that one alive
     whole = np.frombuffer(memoryview(block)[:size], dtype)
     weakref.finalize(whole, _gone.append, block).atexit = False
     return whole.reshape(shape)
 
 
-def _found(size):
+def _found(size, most):
     while _gone:
         _idle.append(_gone.popleft())
         _trim()
     fitting = [block for block in _idle if block.size >= size]
     block = min(fitting, key=lambda b: b.size) if fitting else None
-    if block is None or block.size > 2 * size + (1 << 20):        # do not bind a huge block for a small need
+    if block is None or block.size > most:
         return fresh(size)
     _remove(block)
     return block
@@ -105,7 +105,7 @@ def fresh(size):
         memory = np.empty(size + 64, np.uint8)
         start = -memory.__array_interface__["data"][0] % 64
         return memory[start:start + size]
-    region = mmap.mmap(-1, size + HUGE)
+    region = mmap.mmap(-1, size + HUGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory = np.frombuffer(region, np.uint8)
     start = -memory.__array_interface__["data"][0] % HUGE
     try:

@@ -287,3 +287,15 @@ def test_stood_in_packages_can_be_imported_and_those_installed_stay():
         sys.meta_path.pop()
         for name in [n for n in sys.modules if n.startswith("no_such_package_at_all")]:
             del sys.modules[name]
+
+
+@pytest.mark.skipif(os.environ.get("MINIVIS_INTRINSICS") == "0", reason="watches compiled kernels")
+def test_shares_of_a_step_add_up_and_the_watch_leaves_nothing_behind():
+    from benchmarks import shares
+    from minivis.kernels.cpu import threads
+    before = threads.run
+    found = shares.row("saliency", "squeezenet1_0", *shares.measure("saliency", "squeezenet1_0", None))
+    assert threads.run is before
+    assert found["seconds"] > 0 and 0.05 < found["convolution"] < 1 and 0 < found["python"] < 1
+    assert abs(found["convolution"] + sum(found["kernels"].values()) + found["python"] - 1) < 1e-9
+    assert "saliency" in shares.line(found) and any(name.startswith("decisions.") for name in found["kernels"])

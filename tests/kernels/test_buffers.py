@@ -1,5 +1,6 @@
 """Work memory that is used again: never by two at once, never for ever."""
 import gc
+import mmap
 import threading
 
 import numpy as np
@@ -89,3 +90,17 @@ def test_an_array_of_another_kernel_set_is_numpys_own():
     with kernels.using("reference"):
         assert kernels.empty(LARGE, like).flags.owndata
     assert kernels.empty((2, *LARGE), like).dtype == np.float64
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="Linux's huge pages")
+def test_large_blocks_are_private_memory_that_asks_for_huge_pages():
+    block, flags = buffers.fresh(8 << 20), None         # shared memory would get none
+    with open("/proc/self/smaps") as file:
+        for line in file:
+            first, _, rest = line.partition(" ")
+            if "-" in first and not first.endswith(":"):
+                begin, end = (int(part, 16) for part in first.split("-"))
+                inside = begin <= block.ctypes.data < end
+            elif inside and first == "VmFlags:":
+                flags = rest.split()
+    assert flags is not None and "hg" in flags and "sh" not in flags
