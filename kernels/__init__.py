@@ -59,11 +59,12 @@ def empty(shape, like):
     return xp(like).empty(shape, like.dtype)
 
 
-def add(x, y):
-    """x + y, arrays of one shape and type that live in the same place: what gradients do where paths meet."""
+def add(x, y, out=None):
+    """x + y, arrays of one shape and type that live in the same place: what gradients do where paths meet. out may be
+    x."""
     if xp(x) is np and _forced in (None, "cpu"):
-        return _load("cpu").add(x, y)
-    return x + y
+        return _load("cpu").add(x, y, out)
+    return xp(x).add(x, y, out=out)
 
 
 class using:

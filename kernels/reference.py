@@ -367,5 +367,5 @@ def chain_backward_input(dy, saved, rules):
         elif rule == "deconv":
             dy = deconv_relu_backward(dy)
         else:
-            dy = rule(dy, unpack_mask(note, shape))
+            dy = np.array(rule(dy, unpack_mask(note, shape)))       # what is handed back is nobody else's
     return dy

@@ -129,6 +129,7 @@ class Chain(Op):
     memory   bytes that work buffers may take, or None
     """
     kind = "chain"
+    new_gradients = True
 
     def __init__(self, layers, steps, weights, precision, cache, memory=None):
         self.layers, self.steps, self.weights, self.precision, self.cache = layers, steps, weights, precision, cache

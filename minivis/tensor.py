@@ -76,6 +76,7 @@ class Op:
     """
     layer = None        # the name of the network layer that this op computes, if it is one
     kind = None         # the layer kind that gradient rules go by, e.g. "relu"
+    new_gradients = False       # backward returns arrays that nobody else holds, so others may be added to them
 
     def forward(self, *arrays):
         raise TypeError(f"{type(self).__name__} defines no forward")
@@ -142,7 +143,7 @@ def walk(seeds, wanted, rules="plain"):
     order, nodes = _ops_behind(list(seeds))
     useful = _leading_to(order, wanted)
     grads = dict(seeds)
-    found = {}
+    found, writable = {}, set()         # writable: the nodes whose gradient so far is an array of this walk's own
     targets = set(wanted)
     for op in reversed(order):
         dy = grads.pop(op, None)
@@ -155,7 +156,12 @@ def walk(seeds, wanted, rules="plain"):
         for parent, dx in zip(op.parents, op.pull(dy, choose)):
             if parent in useful and dx is not None:
                 before = grads.get(parent)
-                grads[parent] = dx if before is None else kernels.add(before, dx)
+                if before is None:
+                    grads[parent] = dx
+                else:
+                    grads[parent] = kernels.add(before, dx, before if parent in writable else None)
+                if before is not None or op.new_gradients:
+                    writable.add(parent)
     choose.complain_if_unused([n for n in nodes if isinstance(n, Op)])
     return [found[node] if node in found else grads.get(node) for node in wanted]
 

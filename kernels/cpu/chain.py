@@ -210,5 +210,5 @@ def _backward_singly(dy, saved, rules):
         elif isinstance(rule, str):
             raise ValueError(_NO_RULE.format(rule))
         else:
-            dy = rule(dy, cpu.unpack_mask(note, shape))
+            dy = np.array(rule(dy, cpu.unpack_mask(note, shape)))       # what is handed back is nobody else's
     return dy

@@ -136,6 +136,7 @@ class Gram(Op):
     normalize: "chw" (by C H W: neural-style, CS231n), "hw" (by H W: Gatys' PyTorch code), "none".
     dx[n,i,j] = x[n,i,j] (dG[n] + transpose of dG[n]) / divisor. Gatys et al. 2015, arXiv:1505.07376.
     """
+    new_gradients = True
 
     def __init__(self, normalize="chw"):
         if normalize not in ("chw", "hw", "none"):
