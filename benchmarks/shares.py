@@ -6,8 +6,9 @@
 Every parallel region of the kernels is timed from the thread that waits for it, under the name of its kernel; what is
 left of a step is Python and NumPy (of a style loss also NumPy's matrix products). A fused ReLU or pooling counts as
 part of its convolution; what convolution needs of Python does not. style: a step of L-BFGS with the technique's
-defaults on VGG-19's layers where vgg16 is asked for; dream: a step at the network's own size; saliency, occlusion: the
-map of a class as the technique draws it, occlusion with its default window. All with random weights, warm.
+defaults at one size, on VGG-19's layers where vgg16 is asked for; dream: a step at the network's own size; saliency,
+occlusion: the map of a class as the technique draws it, occlusion with its default window. All with random weights,
+warm.
 """
 import argparse
 import collections
@@ -71,7 +72,8 @@ def measure(task, network, a):
     photo, watch = picture(net.input_size[0]), Watch()
     with watch:
         if task == "style":
-            mv.style(net, picture(a.style_side), styles=[photo], steps=STEPS, size=a.style_side, monitor=watch)
+            mv.style(net, picture(a.style_side), styles=[photo], steps=STEPS, size=a.style_side, scales=1,
+                     monitor=watch)
         elif task == "dream":
             mv.dream(net, photo, octaves=1, steps=STEPS, monitor=watch)
         elif task == "visualize":

@@ -32,7 +32,7 @@ class LBFGS:
         if first is not None and not first > 0:
             raise MinivisError(f"L-BFGS: first {first} must be above 0")
         self.rate, self.memory, self.search, self.fresh, self.first = rate, memory, search, fresh, first
-        self.pairs = []             # [(s, y)], the oldest first
+        self.pairs = []             # [(s, y, their product)], the oldest first
         self.known = None           # (z, Point) at the end of the last step
         self.last = None            # (z, gradient) at its beginning
         self.begun = False
@@ -78,21 +78,22 @@ class LBFGS:
 
     def _learn(self, z, gradient):
         s, y = z - self.last[0], gradient - self.last[1]
-        if float(dot(s, y)) > 1e-10 * math.sqrt(float(dot(s, s)) * float(dot(y, y))):
-            self.pairs = [*self.pairs[-self.memory + 1:], (s, y)] if self.memory > 1 else [(s, y)]
+        sy = float(dot(s, y))
+        if sy > 1e-10 * math.sqrt(float(dot(s, s)) * float(dot(y, y))):
+            self.pairs = [*(self.pairs[-self.memory + 1:] if self.memory > 1 else ()), (s, y, sy)]
 
     def _inverse_hessian_times(self, g):
         """The two-loop recursion; H0 = (s.y / y.y) of the last pair."""
         of, q, shares = g.dtype.type, g, []
-        for s, y in reversed(self.pairs):
-            share = float(dot(s, q)) / float(dot(s, y))
+        for s, y, sy in reversed(self.pairs):
+            share = float(dot(s, q)) / sy
             shares.append(share)
             q = q - y * of(share)
         if self.pairs:
-            s, y = self.pairs[-1]
-            q = q * of(float(dot(s, y)) / float(dot(y, y)))
-        for (s, y), share in zip(self.pairs, reversed(shares)):
-            q = q + s * of(share - float(dot(y, q)) / float(dot(s, y)))
+            _, y, sy = self.pairs[-1]
+            q = q * of(sy / float(dot(y, y)))
+        for (s, y, sy), share in zip(self.pairs, reversed(shares)):
+            q = q + s * of(share - float(dot(y, q)) / sy)
         return q
 
     def state(self):
@@ -100,11 +101,13 @@ class LBFGS:
             "z": host(self.known[0]), "loss": self.known[1].loss, "gradient": host(self.known[1].gradient),
             "terms": dict(self.known[1].terms)}
         last = None if self.last is None else [host(a) for a in self.last]
-        return {"begun": self.begun, "pairs": [[host(s), host(y)] for s, y in self.pairs], "known": known, "last": last}
+        pairs = [[host(s), host(y)] for s, y, _ in self.pairs]
+        return {"begun": self.begun, "pairs": pairs, "known": known, "last": last}
 
     def restore(self, state, xp=np):
         self.begun = bool(state["begun"])
-        self.pairs = [(xp.asarray(s), xp.asarray(y)) for s, y in state["pairs"]]
+        pairs = [(xp.asarray(s), xp.asarray(y)) for s, y in state["pairs"]]
+        self.pairs = [(s, y, float(dot(s, y))) for s, y in pairs]
         self.last = None if state["last"] is None else tuple(xp.asarray(a) for a in state["last"])
         k = state["known"]
         self.known = None if k is None else (xp.asarray(k["z"]), Point(np.asarray(k["loss"]), xp.asarray(k["gradient"]),

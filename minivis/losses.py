@@ -54,8 +54,7 @@ def content(net, layer, target, normalize: Literal["mean", "sum", "half"] = "mea
         if (part.height, part.width, a.shape[3]) != target.shape[1:]:
             raise MinivisError(f"content: layer {layer} has {part.height} x {part.width} x {a.shape[3]} values here, "
                                f"its target {target.shape[1:]}; both pictures must have the same size")
-        d = a - target[:, part.rows, part.columns]
-        return ops.sum(ops.square(d), (1, 2, 3))
+        return ops.squared_distance(a, target[:, part.rows, part.columns])
     return Term(f"content {layer}", layer, statistic, lambda s: s * factor)
 
 

@@ -22,7 +22,7 @@ from .elementwise import (  # noqa: F401
     subtract,
 )
 from .linear import linear, matmul  # noqa: F401
-from .loss import cross_entropy, gram, log_softmax, mse, softmax, total_variation  # noqa: F401
+from .loss import cross_entropy, gram, log_softmax, mse, softmax, squared_distance, total_variation  # noqa: F401
 from .norm import batch_norm, batch_norm_train, instance_norm, lrn, scale  # noqa: F401
 from .pool import avg_pool2d, global_avg_pool, max_pool2d  # noqa: F401
 from .reduce import max, mean, min, sum, variance  # noqa: F401

@@ -144,7 +144,9 @@ class Square(Op):
         return x * x
 
     def backward(self, dy):
-        return dy * (2 * self.x)
+        dx = 2 * self.x
+        dx *= dy
+        return dx
 
 
 class Exp(Op):

@@ -157,6 +157,27 @@ class Gram(Op):
         return dx[0] if len(dx) == 1 else kernels.xp(dy).concatenate(dx)
 
 
+class SquaredDistance(Op):
+    """y[n] = the sum of (x[n] - target)^2; dx = 2 dy (x - target). The target is a constant, of x's shape or broadcast
+    to it. One pass over large maps where x - target, its square and their sum would be three."""
+    new_gradients = True
+
+    def __init__(self, target):
+        self.target = target
+
+    def forward(self, x):
+        xp = kernels.xp(x)
+        if np.broadcast_shapes(x.shape, self.target.shape) != x.shape:
+            raise ValueError(f"squared_distance: a target {self.target.shape} is not broadcast to x {x.shape}")
+        d = xp.subtract(x, self.target, out=kernels.empty(x.shape, x))
+        self.d = d if self.needs[0] else None
+        return xp.multiply(d, d, out=kernels.empty(x.shape, x)).sum(axis=tuple(range(1, x.ndim)))
+
+    def backward(self, dy):
+        weights = (2 * dy).reshape(-1, *[1] * (self.d.ndim - 1))
+        return kernels.xp(dy).multiply(self.d, weights, out=kernels.empty(self.d.shape, self.d))
+
+
 def _softmax(x):
     e = kernels.xp(x).exp(x - x.max(axis=-1, keepdims=True))        # at most e^0: no overflow
     return e / e.sum(axis=-1, keepdims=True)
@@ -186,6 +207,11 @@ def cross_entropy(logits, targets, smoothing=0.0):
 def total_variation(x, form="l2", exponent=2.0):
     """(N, H, W, C) -> (N,): see TotalVariation for the forms "l1", "l2", "beta"."""
     return TotalVariation(form, exponent)(x)
+
+
+def squared_distance(x, target):
+    """(N,): the sum of (x - target)^2 of each, target a constant array."""
+    return SquaredDistance(target)(x)
 
 
 def gram(x, normalize="chw"):

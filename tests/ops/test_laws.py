@@ -99,6 +99,7 @@ CASES = {
     "total_variation, l2": (ops.total_variation, [ladder(*MAP)], 1),
     "total_variation, beta 1": (lambda x: ops.total_variation(x, "beta", 1), [ladder(*MAP)], 1),
     "total_variation, beta 2.5": (lambda x: ops.total_variation(x, "beta", 2.5), [ladder(*MAP)], 1),
+    "squared_distance": (lambda x: ops.squared_distance(x, ladder(*MAP)[:1] - 0.2), [ladder(*MAP)], 1),
     "gram, chw": (ops.gram, [ladder(*MAP)], 1),
     "gram, none": (lambda x: ops.gram(x, "none"), [ladder(*MAP)], 1),
     "mse": (ops.mse, [ladder(*MAP), ladder(*MAP, seed=1)], 2),

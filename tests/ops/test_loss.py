@@ -124,6 +124,15 @@ def test_an_unknown_form_is_an_error(form, exponent, words):
         ops.total_variation(STEP, form, exponent)
 
 
+def test_squared_distance_by_hand():
+    x = Tensor(np.array([[1.0, 2.0], [3.0, -1.0]]), needs_grad=True)
+    y = ops.squared_distance(x, np.array([[0.0, 4.0]]))
+    assert y.data.tolist() == [5.0, 34.0]
+    assert gradient(y, x, seed=np.array([1.0, 0.5])).tolist() == [[2.0, -4.0], [3.0, -5.0]]
+    with pytest.raises(ValueError, match=r"target \(3,\).*x \(2, 3\)|target \(2, 3\).*x \(3,\)"):
+        ops.squared_distance(Tensor(np.zeros(3)), np.zeros((2, 3)))
+
+
 # ---------------------------------------------------------------------------------------------------- gram and mse
 
 
