@@ -61,7 +61,7 @@ class Incremental:
         self.readers = {name: [n for n in self.names if name in self.table.reads[n]] for name in self.names}
         self.last = {name: max((self.names.index(n) for n in readers), default=len(self.names))
                      for name, readers in self.readers.items()}
-        self._padded, self._caches, self._ratio = {}, {}, {}
+        self._padded, self._chains, self._ratio, self._geometries = {}, {}, {}, {}
         self.joint = self._before_dense()
 
     def _before_dense(self):
@@ -205,7 +205,12 @@ class Incremental:
         return Boxes(start, size)
 
     def _geometry(self, name):
-        """(extent of the kernel, stride, padding before, cells that outputs read after the last) along both axes."""
+        """[(extent of the kernel, stride, padding before, cells that outputs read after the last)] of both axes."""
+        if name not in self._geometries:
+            self._geometries[name] = list(self._window(name))
+        return self._geometries[name]
+
+    def _window(self, name):
         layer, shape = self.table[name], self.shapes[self.table.reads[name][0]]
         stride, dilation = steps(layer)
         padding = pads(layer, shape)
@@ -218,7 +223,7 @@ class Incremental:
         """(n, h, w, C): what outputs of a box of `size` read in `source`, of the pictures `members`."""
         start, shape, values = where[name].start[members], size, self.values[source]
         if self.table[name].kind in _WINDOWS:
-            geometry = list(self._geometry(name))
+            geometry = self._geometry(name)
             shape = [(side - 1) * stride + extent for side, (extent, stride, _, _) in zip(size, geometry)]
             start = np.stack([start[:, a] * geometry[a][1] - geometry[a][2] for a in (0, 1)], axis=1)
             values = self._with_padding(name, source, geometry)
@@ -247,12 +252,11 @@ class Incremental:
         plain = {k: v for k, v in layer.settings.items() if k not in ("ceil", "count_pad")} | {"pad": 0}
         bare = Layer(layer.name, layer.kind, **plain)
         if fused:
-            if layer.name not in self._caches:
-                self._caches[layer.name] = [net.pair(layer.name), None], {"weights": net.derived}
-            weights, cache = self._caches[layer.name]
-            layers = [(layer.name, "conv"), (fused, "relu")]
-            chain = [step_of(bare, inputs[0].shape[1:]), step_of(self.table[fused], None)]
-            return Chain(layers, chain, weights, net.precision, cache)(Tensor(inputs[0])).data
+            if layer.name not in self._chains:
+                chain = [step_of(bare, inputs[0].shape[1:]), step_of(self.table[fused], None)]
+                self._chains[layer.name] = ([(layer.name, "conv"), (fused, "relu")], chain,
+                                            [net.pair(layer.name), None], net.precision, {"weights": net.derived})
+            return Chain(*self._chains[layer.name])(Tensor(inputs[0])).data
         y = run_layer(bare, [Tensor(inputs[0])], net.weights, precision=net.precision).data
         return y if layer.kind != "avg_pool" else y * self._shares(layer, start, size)
 

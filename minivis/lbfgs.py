@@ -10,7 +10,7 @@ import numpy as np
 
 from . import kernels
 from .errors import MinivisError
-from .optimize import Point, dot, host
+from .optimize import Point, host
 
 
 class LBFGS:
@@ -42,10 +42,10 @@ class LBFGS:
         if self.last is not None:
             self._learn(z, point.gradient)
         direction = -self._inverse_hessian_times(point.gradient)
-        slope = float(dot(point.gradient, direction))
+        slope = float(kernels.dot(point.gradient, direction))
         if not slope < 0:                       # rounding has spoilt the memory: the steepest descent, anew
             self.pairs = []
-            direction, slope = -point.gradient, -float(dot(point.gradient, point.gradient))
+            direction, slope = -point.gradient, -float(kernels.dot(point.gradient, point.gradient))
         if slope == 0:
             return z, point
         t = self.rate
@@ -62,7 +62,7 @@ class LBFGS:
         def trial(t):
             there = z + direction * direction.dtype.type(t)
             found = evaluate(there)
-            return Trial(t, float(found.loss.sum()), float(dot(found.gradient, direction)), there, found)
+            return Trial(t, float(found.loss.sum()), float(kernels.dot(found.gradient, direction)), there, found)
         end = strong_wolfe(trial, Trial(0.0, float(point.loss.sum()), slope, z, point), t)
         if end.t == 0:
             self.pairs, self.last = [], None    # no progress along this direction: forget what led here
@@ -78,22 +78,24 @@ class LBFGS:
 
     def _learn(self, z, gradient):
         s, y = z - self.last[0], gradient - self.last[1]
-        sy = float(dot(s, y))
-        if sy > 1e-10 * math.sqrt(float(dot(s, s)) * float(dot(y, y))):
+        sy = float(kernels.dot(s, y))
+        if sy > 1e-10 * math.sqrt(float(kernels.dot(s, s)) * float(kernels.dot(y, y))):
             self.pairs = [*(self.pairs[-self.memory + 1:] if self.memory > 1 else ()), (s, y, sy)]
 
     def _inverse_hessian_times(self, g):
         """The two-loop recursion; H0 = (s.y / y.y) of the last pair."""
-        of, q, shares = g.dtype.type, g, []
+        xp, of, q, shares = kernels.xp(g), g.dtype.type, g, []
         for s, y, sy in reversed(self.pairs):
-            share = float(dot(s, q)) / sy
+            share = float(kernels.dot(s, q)) / sy
             shares.append(share)
-            q = q - y * of(share)
+            move = y * of(share)
+            q = xp.subtract(q, move, out=move)
         if self.pairs:
             _, y, sy = self.pairs[-1]
-            q = q * of(sy / float(dot(y, y)))
+            q = q * of(sy / float(kernels.dot(y, y)))
         for (s, y, sy), share in zip(self.pairs, reversed(shares)):
-            q = q + s * of(share - float(dot(y, q)) / sy)
+            move = s * of(share - float(kernels.dot(y, q)) / sy)
+            q = xp.add(q, move, out=move)
         return q
 
     def state(self):
@@ -107,7 +109,7 @@ class LBFGS:
     def restore(self, state, xp=np):
         self.begun = bool(state["begun"])
         pairs = [(xp.asarray(s), xp.asarray(y)) for s, y in state["pairs"]]
-        self.pairs = [(s, y, float(dot(s, y))) for s, y in pairs]
+        self.pairs = [(s, y, float(kernels.dot(s, y))) for s, y in pairs]
         self.last = None if state["last"] is None else tuple(xp.asarray(a) for a in state["last"])
         k = state["known"]
         self.known = None if k is None else (xp.asarray(k["z"]), Point(np.asarray(k["loss"]), xp.asarray(k["gradient"]),

@@ -92,7 +92,7 @@ class Run:
 
     def _checked(self, z, i):
         point = self.evaluate(z, i)
-        if not math.isfinite(float(dot(point.gradient, point.gradient))):
+        if not math.isfinite(float(kernels.dot(point.gradient, point.gradient))):
             raise MinivisError(f"step {i + 1}: the gradient is not finite (loss {point.loss}); a smaller --rate may "
                                "help")
         return point
@@ -227,11 +227,6 @@ def chosen(which, a, b):
         return a if which.any() else b
     xp = kernels.xp(a)
     return xp.where(xp.asarray(which).reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-
-def dot(a, b):
-    """The sum of all products, in float64 and in the order of memory: the same bits for any number of threads."""
-    return (a.astype("float64") * b).sum()
 
 
 def per_picture(a):

@@ -19,6 +19,7 @@ from . import (
     chain,
     compile_cache,
     convolution,
+    elementwise,
     linear,
     lrn,
     max_pooling,
@@ -60,6 +61,7 @@ linear_forward = _either(linear.linear_forward)
 linear_backward_input = _either(linear.linear_backward_input)
 linear_backward_weight = _either(weight_gradient.linear_backward_weight)
 gram = _either(weight_gradient.gram)
+dot = _either(elementwise.dot, elementwise.plain_dot)
 cut_boxes = _either(boxes.cut_boxes, boxes.plain)      # of incremental occlusion, which runs on CPUs alone
 max_pool_forward = _either(max_pooling.max_pool_forward)
 max_pool_backward = _either(max_pooling.max_pool_backward)

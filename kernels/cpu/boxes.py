@@ -27,13 +27,16 @@ def _cut(d, scratch, first, last):
     for i in range(first, last):
         p = int64_at(d[6] + 8 * _ENTRIES * i)
         target = d[0] + 4 * i * height * width * cell
-        for r in range(height):
-            _copy(d[1] + 4 * ((p[0] + r) * row + p[1] * cell), target + 4 * r * width * cell, width * cell)
         left, right = max(0, p[6]), min(width, p[6] + p[4])
-        if p[2] != 0 and left < right:
-            for r in range(max(0, p[5]), min(height, p[5] + p[3])):
-                _copy(p[2] + 4 * ((r - p[5]) * p[4] + left - p[6]) * cell, target + 4 * (r * width + left) * cell,
-                      (right - left) * cell)
+        covered = p[2] != 0 and left < right
+        for r in range(height):
+            source, out = d[1] + 4 * ((p[0] + r) * row + p[1] * cell), target + 4 * r * width * cell
+            if covered and p[5] <= r < p[5] + p[3]:             # no number is written twice
+                _copy(source, out, left * cell)
+                _copy(p[2] + 4 * ((r - p[5]) * p[4] + left - p[6]) * cell, out + 4 * left * cell, (right - left) * cell)
+                _copy(source + 4 * right * cell, out + 4 * right * cell, (width - right) * cell)
+            else:
+                _copy(source, out, width * cell)
 
 
 def cut_boxes(values, places, shape, cells, offsets):

@@ -3,7 +3,7 @@ import numpy as np
 
 from .. import kernels
 from ..errors import MinivisError
-from ..optimize import dot, host
+from ..optimize import host
 from ..options import Network, Picture, Range, Target
 from ..results import LinearExplanation
 from ..targets import label_text
@@ -88,9 +88,10 @@ def transfer(net, original, fooling, g):
     logits = victim.look(u)
     order = np.argsort(-logits[0], kind="stable")
     mine = host(lead_of(victim, u, int(order[0]), int(order[1]))[1])[0]
-    sizes = float(dot(mine, mine)) * float(dot(g, g))
+    sizes = float(kernels.dot(mine, mine)) * float(kernels.dot(g, g))
     if not sizes > 0:
         raise MinivisError(f"linear_explanation: the gradient of {net.name} is zero on this picture")
     after = victim.look(moved)
-    return {"network": net.name, "cosine": float(dot(mine, g)) / sizes ** 0.5, "before": top(net, logits[0], 1)[0],
+    cosine = float(kernels.dot(mine, g)) / sizes ** 0.5
+    return {"network": net.name, "cosine": cosine, "before": top(net, logits[0], 1)[0],
             "after": top(net, after[0], 1)[0], "fooled": bool(fooled(after, int(order[0]), 1)[0])}

@@ -6,7 +6,7 @@ import numpy as np
 from .. import image, kernels, ops
 from ..errors import MinivisError
 from ..objectives import class_scores
-from ..optimize import dot, host
+from ..optimize import host
 from ..parameterize import Units, to_device
 from ..results import Adversarial
 from ..targets import class_count, label_text, resolve_class
@@ -134,4 +134,4 @@ def check_victim(net, what):
 
 def norm(a):
     """The Euclidean norm, summed in float64."""
-    return float(np.sqrt(float(dot(a, a))))
+    return float(np.sqrt(float(kernels.dot(a, a))))

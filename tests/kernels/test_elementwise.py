@@ -1,4 +1,6 @@
-"""Sums on several threads are the sums."""
+"""Sums over arrays on several threads are the sums."""
+import math
+
 import numpy as np
 import pytest
 
@@ -21,3 +23,26 @@ def test_add_is_numpys_sum_in_memory_of_its_own(n, shape, order):
     assert np.array_equal(out, before[0] + before[1]) and out.dtype == np.float32 and out.shape == shape
     assert np.array_equal(x, before[0]) and np.array_equal(y, before[1])
     assert not np.shares_memory(out, x) and not np.shares_memory(out, y)
+
+
+@pytest.mark.parametrize("size", [0, 1, elementwise.PART - 1, elementwise.PART, elementwise.PART + 1, 3 * elementwise.PART + 1001])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dot_is_the_exact_product_to_float64_and_the_same_bits_for_any_number_of_threads(size, dtype):
+    rng = np.random.default_rng(1)
+    x, y = (rng.standard_normal(size).astype(dtype) for _ in range(2))
+    results = []
+    for n in (1, 2, 3):
+        threads.set_threads(n)
+        results.append(float(kernels.dot(x, y)))
+    threads.set_threads(None)
+    exact = math.fsum(float(a) * float(b) for a, b in zip(x, y))
+    assert len(set(results)) == 1
+    assert abs(results[0] - exact) <= 1e-13 * max(1, float(np.abs(x * y).sum()))
+
+
+def test_dot_reads_any_layout_and_keeps_nan_and_infinity():
+    x = np.ones((64, 1000), np.float32)
+    assert kernels.dot(x, x) == kernels.dot(x.T, x.T) == kernels.dot(x[:, ::2], x[:, ::2]) * 2 == 64000
+    for odd in (np.nan, np.inf):
+        x[63, 999] = odd
+        assert not np.isfinite(kernels.dot(x, x))
