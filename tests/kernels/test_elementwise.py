@@ -25,7 +25,10 @@ def test_add_is_numpys_sum_in_memory_of_its_own(n, shape, order):
     assert not np.shares_memory(out, x) and not np.shares_memory(out, y)
 
 
-@pytest.mark.parametrize("size", [0, 1, elementwise.PART - 1, elementwise.PART, elementwise.PART + 1, 3 * elementwise.PART + 1001])
+PART = elementwise.PART
+
+
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 3 * PART + 1001])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dot_is_the_exact_product_to_float64_and_the_same_bits_for_any_number_of_threads(size, dtype):
     rng = np.random.default_rng(1)
