@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from . import machine
-from .synthesis import CLASS, picture
+from .synthesis import CLASS, Clock, picture
 
 # modules of convolution and dense layers; _product: the dense layer of incremental occlusion
 CONVOLUTION = {"winograd_jobs", "winograd_weight", "direct", "general", "taps", "weight_gradient", "linear", "_product"}
@@ -26,11 +26,12 @@ STEPS, WARM = 24, 8
 SMALL = 0.01                # of the whole: kernels below are not listed singly
 
 
-class Watch:
+class Watch(Clock):
     """Seconds of each kernel, while it watches; also a monitor that begins to count after WARM steps."""
 
     def __init__(self):
         from minivis.kernels.cpu import threads
+        super().__init__(time.perf_counter)
         self.threads, self.run = threads, threads.run
         self.seconds, self.begun, self.inside = collections.Counter(), time.perf_counter(), False
 
@@ -57,12 +58,6 @@ class Watch:
             self.seconds.clear()
             self.begun = time.perf_counter()
         self.steps, self.whole, self.parts = done - WARM, time.perf_counter() - self.begun, dict(self.seconds)
-
-    def save(self, state):
-        pass
-
-    def load(self):
-        return None
 
 
 def measure(task, network, a):

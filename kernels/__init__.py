@@ -51,10 +51,14 @@ def kept(array, like):
     return _moved[key]
 
 
+def _by_cpu_set(array):
+    return xp(array) is np and _forced in (None, "cpu")
+
+
 def empty(shape, like):
     """An array of the kind, memory and number type of `like`, contents undefined. On the CPU it may lie in memory that
     was used before, so that no page has to be fetched from the system."""
-    if xp(like) is np and _forced in (None, "cpu"):
+    if _by_cpu_set(like):
         return _load("cpu").empty(shape, like.dtype)
     return xp(like).empty(shape, like.dtype)
 
@@ -62,14 +66,14 @@ def empty(shape, like):
 def add(x, y, out=None):
     """x + y, arrays of one shape and type that live in the same place: what gradients do where paths meet. out may be
     x."""
-    if xp(x) is np and _forced in (None, "cpu"):
+    if _by_cpu_set(x):
         return _load("cpu").add(x, y, out)
     return xp(x).add(x, y, out=out)
 
 
 def dot(x, y):
     """The sum of all products of two arrays of one shape, float64: the same bits for any number of threads."""
-    if xp(x) is np and _forced in (None, "cpu"):
+    if _by_cpu_set(x):
         return _load("cpu").dot(x, y)
     return (x.astype("float64") * y).sum()
 

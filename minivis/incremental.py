@@ -249,15 +249,13 @@ class Incremental:
         net = self.net
         if layer.kind not in _WINDOWS:
             return run_layer(layer, [Tensor(x) for x in inputs], net.weights, precision=net.precision).data
-        plain = {k: v for k, v in layer.settings.items() if k not in ("ceil", "count_pad")} | {"pad": 0}
-        bare = Layer(layer.name, layer.kind, **plain)
         if fused:
             if layer.name not in self._chains:
-                chain = [step_of(bare, inputs[0].shape[1:]), step_of(self.table[fused], None)]
+                chain = [step_of(_bare(layer), inputs[0].shape[1:]), step_of(self.table[fused], None)]
                 self._chains[layer.name] = ([(layer.name, "conv"), (fused, "relu")], chain,
                                             [net.pair(layer.name), None], net.precision, {"weights": net.derived})
             return Chain(*self._chains[layer.name])(Tensor(inputs[0])).data
-        y = run_layer(bare, [Tensor(inputs[0])], net.weights, precision=net.precision).data
+        y = run_layer(_bare(layer), [Tensor(inputs[0])], net.weights, precision=net.precision).data
         return y if layer.kind != "avg_pool" else y * self._shares(layer, start, size)
 
     def _relu_after(self, name):
@@ -346,6 +344,12 @@ class Incremental:
 def _weighed(values, weights):
     """(N,) float64: the sum of weights (1, ...) times values (N, ...) of every picture."""
     return (values.astype(np.float64) * weights).reshape(len(values), -1).sum(axis=1)
+
+
+def _bare(layer):
+    """A layer with windows as it is on cuttings that have all padding inside."""
+    plain = {k: v for k, v in layer.settings.items() if k not in ("ceil", "count_pad")} | {"pad": 0}
+    return Layer(layer.name, layer.kind, **plain)
 
 
 def _product(x, w):

@@ -71,8 +71,7 @@ def style(net, layer, target, gram: Gram = "chw", normalize: Literal["mean", "su
     factor = _factor(normalize, STYLE, target.size)
 
     def loss(g):
-        d = g - target.astype(g.dtype)
-        return ops.sum(ops.square(d), (1, 2)) * factor
+        return ops.squared_distance(g, target.astype(g.dtype)) * factor
     return Term(f"style {layer}", layer, gram_statistic(gram, mask), loss)
 
 

@@ -20,15 +20,15 @@ import time
 
 import llvmlite.binding as llvm
 
-from . import compile_cache
+from . import buffers, compile_cache
+from .addresses import address
 
 _GROW = 1                           # `serve` ends: more scratch is wanted; 0: nothing to do for a while; 2: called back
 _BUSY, _FINE = 1, 2                 # `close` ends: helpers are inside still; all is done; 3: the kernel stopped
 WATCH = 200e-6                      # seconds a worker watches before it sleeps, and a caller before it naps
 _NAP, _END = 20e-6, 1e-3
 _LINE = 64                          # bytes: words that different threads write lie in cache lines of their own
-_STATE, _NEXT, _STOP, _TASK = (i * _LINE for i in range(4))
-_WORDS = 5 * _LINE // 8
+_NEXT, _STOP, _TASK = (i * _LINE for i in range(1, 4))        # in a lane, behind STATE
 
 # int32 kernel(void **result, void **error, int64 *descriptor, int64 scratch, int64 first, int64 last): compile_cache.py
 _CODE = """
@@ -193,8 +193,9 @@ def _translated(code):
 
 def _memory():
     """A block for a lane, of zeros, and the address in it where a cache line begins."""
-    block = (ctypes.c_int64 * (_WORDS + _LINE // 8))()
-    return block, ctypes.addressof(block) + -ctypes.addressof(block) % _LINE
+    block = buffers.fresh(_TASK + _LINE)
+    block[:] = 0
+    return block, address(block)
 
 
 class Lane:
@@ -268,10 +269,10 @@ class _Native:
 
     def _looks(self, seconds, trial=2000):
         """How often a worker looks in so many seconds."""
-        (_held, address), seen = _memory(), (ctypes.c_int64 * 1)()
+        (_held, place), seen = _memory(), (ctypes.c_int64 * 1)()
         took = []
         for _ in range(3):
             begun = time.perf_counter()
-            self.serve(address, ctypes.addressof(seen), 0, 0, trial)
+            self.serve(place, ctypes.addressof(seen), 0, 0, trial)
             took.append(time.perf_counter() - begun)
         return max(trial, int(trial * seconds / min(took)))

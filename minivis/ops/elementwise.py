@@ -144,9 +144,7 @@ class Square(Op):
         return x * x
 
     def backward(self, dy):
-        dx = 2 * self.x
-        dx *= dy
-        return dx
+        return dy * (2 * self.x)
 
 
 class Exp(Op):
