@@ -3,40 +3,31 @@
 Every layer's clean output is kept. A changed box of the picture reaches, in each layer, a box of outputs: the *dirty*
 box, which grows with a kernel's size and shrinks with its stride. Its input is cut out of the clean values, the changed
 part is laid on, and the layer runs on that cutting alone, padding included in it and therefore set to none. Many
-pictures run at once: at each layer those whose boxes have the same size form one batch. The result is that of the whole
-network to float rounding. The idea: Nakandala, Kumar, Papakonstantinou 2019, "Incremental and approximate inference for
-faster occlusion-based deep CNN explanations", SIGMOD, doi:10.1145/3299869.3319874.
+pictures run at once: at each layer those whose boxes, in whole tiles, have the same size form one batch. The result is
+that of the whole network to float rounding. The idea: Nakandala, Kumar, Papakonstantinou 2019, "Incremental and
+approximate inference for faster occlusion-based deep CNN explanations", SIGMOD, doi:10.1145/3299869.3319874.
 
-Layers after a global average or a flattening read everything and run whole, as do the rare kinds (_WHOLE) for which a
-box would not pay.
+Layers after a global average or a flattening read everything and run whole, as do the rare kinds for which a box would
+not pay (dirty_boxes.WHOLE).
 """
-from typing import NamedTuple
-
 import numpy as np
 
 from . import kernels
 from .batching import default_budget, parse_bytes, split
 from .chains import Chain, step_of
+from .dirty_boxes import TILE, WINDOWS, Boxes, Reach, groups, scaled
 from .kernels import cpu
 from .kernels.cpu import threads
+from .kernels.cpu.boxes import Patches
 from .layer_ops import run_layer
 from .layers import Layer
 from .monitor import SilentMonitor, Stop
-from .ops.geometry import pair
-from .shapes import infer_shapes, pads, steps
+from .shapes import infer_shapes
 from .tensor import Tensor
 
-_WINDOWS = ("conv", "max_pool", "avg_pool")
-_JOINS = ("concat", "add", "multiply")
 MOST_AT_ONCE = 256      # more pictures in a batch would gain nothing
+CACHED = 8 << 20        # bytes of a batch's cuttings: what is laid out should be read again before it leaves the caches
 DENSE_ROWS, LARGE_MATRIX, SLAB = 256, 1 << 20, 256      # rows of a block; the size that needs so many; columns a thread
-_WHOLE = ("conv_transpose", "instance_norm", "pad", "upsample")      # and whatever gives vectors
-
-
-class Boxes(NamedTuple):
-    """The dirty boxes of N pictures in one layer: integer arrays (N, 2), first cell and size along both axes."""
-    start: np.ndarray
-    size: np.ndarray
 
 
 class Incremental:
@@ -61,7 +52,8 @@ class Incremental:
         self.readers = {name: [n for n in self.names if name in self.table.reads[n]] for name in self.names}
         self.last = {name: max((self.names.index(n) for n in readers), default=len(self.names))
                      for name, readers in self.readers.items()}
-        self._padded, self._chains, self._ratio, self._geometries = {}, {}, {}, {}
+        self.reach = Reach(self.table, self.shapes)
+        self._padded, self._chains, self._ratio = {}, {}, {}
         self.joint = self._before_dense()
 
     def _before_dense(self):
@@ -82,10 +74,12 @@ class Incremental:
     def _below(self, boxes, contents):
         """(Boxes or None, new values) of the layer `joint`."""
         boxes = np.asarray(boxes).reshape(-1, 4)
-        first = self.names[0]
+        first, given = self.names[0], Patches(len(boxes))
         where = {first: Boxes(boxes[:, :2], np.maximum(0, boxes[:, 2:] - boxes[:, :2]))}
-        # of each layer: the new values of each picture's dirty box
-        cells = {first: [np.ascontiguousarray(cells, self.clean.dtype) for cells in contents]}
+        cells = {first: given}      # of each layer: the new values of each picture's dirty box
+        for i, values in enumerate(contents):
+            values = np.ascontiguousarray(values, self.clean.dtype)
+            given.put([i], values[None], 0, values.shape[:2])
         self._walk(where, cells, self.names[:self.names.index(self.joint) + 1])
         return where.get(self.joint), cells[self.joint]
 
@@ -98,7 +92,7 @@ class Incremental:
     def _walk(self, where, cells, names):
         """Compute these layers into `where` and `cells`."""
         for name in names:
-            if name not in cells:
+            if name not in where:
                 self._layer(name, where, cells)
             done = self.names.index(name)
             for old in [n for n in cells if self.last[n] <= done and n not in (self.layer, names[-1])]:
@@ -111,10 +105,10 @@ class Incremental:
         where = {self.names[0]: Boxes(np.array([middle]), np.array([[height, width]]))}
         size, most, held = self.clean.dtype.itemsize, 0, {self.names[0]: height * width * self.shapes[self.names[0]][2]}
         for i, name in enumerate(self.names[1:], 1):
-            where[name] = self._reach(name, where)
-            read = sum(self._cutting_cells(name, source, where[name]) for source in self.table.reads[name])
+            where[name] = self.reach.of(name, where)
+            read = sum(self.reach.cells_read_by_one(name, source, where[name]) for source in self.table.reads[name])
             held[name] = int(np.prod(self.shapes[name] if where[name] is None
-                                     else (*where[name].size[0] + 1, self.shapes[name][2])))
+                                     else (*self.reach.tiled(name, where[name].size[0] + 1), self.shapes[name][2])))
             most = max(most, sum(held.values()) + 2 * read + held[name])     # kernels may copy what they read once
             held = {n: count for n, count in held.items() if self.last[n] > i}
             if whole and name == self.joint:
@@ -146,7 +140,7 @@ class Incremental:
             else:
                 found.append(self._weighed_boxes(where, cells, weights))
             if sum(map(len, waiting)) >= DENSE_ROWS:
-                rows = self.xp.concatenate(waiting)
+                rows = self._joined(waiting)
                 finish(rows[:DENSE_ROWS])
                 waiting = [rows[DENSE_ROWS:]]
             try:
@@ -156,15 +150,18 @@ class Incremental:
                     raise
                 break
         if any(map(len, waiting)):
-            finish(self.xp.concatenate(waiting))
-        return self.xp.concatenate(found)
+            finish(self._joined(waiting))
+        return self._joined(found)
+
+    def _joined(self, arrays):
+        return arrays[0] if len(arrays) == 1 else self.xp.concatenate(arrays)
 
     # -------------------------------------------------------------------------------------------------- one layer
 
     def _layer(self, name, where, cells):
-        """Compute one layer of all pictures into `cells`, and the ReLU that follows it if both go at once."""
+        """Compute one layer of all pictures into `cells`, or it and what goes at once with it."""
         layer, sources = self.table[name], self.table.reads[name]
-        where[name] = self._reach(name, where)
+        where[name] = self.reach.of(name, where)
         if where[name] is None:                 # whole, for all pictures at once
             if layer.kind == "global_avg_pool" and where[sources[0]] is not None:
                 cells[name] = self._average(sources[0], where[sources[0]], cells[sources[0]])
@@ -174,64 +171,41 @@ class Incremental:
                 inputs = [Tensor(self._whole(n, where[n], cells[n])) for n in sources]
                 cells[name] = run_layer(layer, inputs, self.net.weights, precision=self.net.precision).data
             return
-        fused = self._relu_after(name)
-        found = [None] * len(where[name].start)
-        for size, members in _groups(where[name].size):
-            inputs = [self._cut(name, source, where, cells, members, size) for source in sources]
-            y = self._compute(layer, fused, inputs, where[name].start[members], size)
-            for i, values in zip(members, y):
-                found[i] = values
-        cells[fused or name] = found
-        if fused:
-            where[fused] = where[name]
+        together = [name, *self._behind(name)]
+        for after in together[1:]:
+            where[after] = self.reach.of(after, where)
+        last, scale = together[-1], 2 if len(together) == 3 else 1          # a pooling halves the map
+        dirty, found = where[last], Patches(len(where[last].start))
+        for size, members in self._batches(name, sources, self.reach.tiled(last, dirty.size, TILE // scale), scale):
+            start = np.minimum(dirty.start[members], np.subtract(self.shapes[last][:2], size))
+            inputs = [self._cut(name, source, where, cells, members, scale * start, scaled(size, scale))
+                      for source in sources]
+            found.put(members, self._compute(together, inputs, start, size), dirty.start[members] - start,
+                      dirty.size[members])
+        cells[last] = found
 
-    def _reach(self, name, where):
-        """The dirty Boxes of a layer, from those of the layers it reads; None where everything is dirty."""
-        layer, sources = self.table[name], self.table.reads[name]
-        if len(self.shapes[name]) != 3 or layer.kind in _WHOLE or any(where[n] is None for n in sources):
-            return None
-        if layer.kind in _JOINS:
-            return _union([where[n] for n in sources])
-        before = where[sources[0]]
-        if layer.kind not in _WINDOWS:
-            return before                       # one position at a time: ReLU, normalisation over channels, ...
-        start, end = np.empty_like(before.start), np.empty_like(before.start)
-        for a, (kernel, stride, pad, _) in enumerate(self._geometry(name)):
-            first = before.start[:, a] + pad
-            start[:, a] = np.maximum(0, -(-(first - kernel + 1) // stride))
-            end[:, a] = np.minimum(self.shapes[name][a], (first + before.size[:, a] - 1) // stride + 1)
-        size = np.maximum(0, end - start)
-        size[(size == 0).any(axis=1) | (before.size == 0).any(axis=1)] = 0
-        return Boxes(start, size)
+    def _batches(self, name, sources, size, scale):
+        """((height, width), indices) of pictures whose boxes have the same size, some at a time: a batch that stays in
+        the processor's caches is laid out and read sooner than it could be in memory. scale: layer `name` has so many
+        cells to one of the box."""
+        for box, members in groups(size):
+            each = sum(self.reach.cells_read(name, scaled(box, scale), source) for source in sources)
+            step = max(1, CACHED // (each * self.clean.dtype.itemsize))
+            for first in range(0, len(members), step):
+                yield box, members[first:first + step]
 
-    def _geometry(self, name):
-        """[(extent of the kernel, stride, padding before, cells that outputs read after the last)] of both axes."""
-        if name not in self._geometries:
-            self._geometries[name] = list(self._window(name))
-        return self._geometries[name]
-
-    def _window(self, name):
-        layer, shape = self.table[name], self.shapes[self.table.reads[name][0]]
-        stride, dilation = steps(layer)
-        padding = pads(layer, shape)
-        for a in (0, 1):
-            extent = (pair(layer["kernel"], "kernel")[a] - 1) * dilation[a] + 1
-            after = (self.shapes[name][a] - 1) * stride[a] + extent - padding[2 * a] - shape[a]
-            yield extent, stride[a], padding[2 * a], max(0, after)
-
-    def _cut(self, name, source, where, cells, members, size):
-        """(n, h, w, C): what outputs of a box of `size` read in `source`, of the pictures `members`."""
-        start, shape, values = where[name].start[members], size, self.values[source]
-        if self.table[name].kind in _WINDOWS:
-            geometry = self._geometry(name)
+    def _cut(self, name, source, where, cells, members, start, size):
+        """(n, h, w, C): what outputs of boxes of `size` at `start` read in `source`, of the pictures `members`."""
+        shape, values = size, self.values[source]
+        if self.table[name].kind in WINDOWS:
+            geometry = self.reach.geometry(name)
             shape = [(side - 1) * stride + extent for side, (extent, stride, _, _) in zip(size, geometry)]
             start = np.stack([start[:, a] * geometry[a][1] - geometry[a][2] for a in (0, 1)], axis=1)
             values = self._with_padding(name, source, geometry)
             before = [g[2] for g in geometry]
         else:
             before = [0, 0]
-        new = cells[source]
-        return cpu.cut_boxes(values, start + before, shape, [new[i] for i in members],
+        return cpu.cut_boxes(values, start + before, shape, cells[source], members,
                              where[source].start[members] - start)
 
     def _with_padding(self, name, source, geometry):
@@ -244,27 +218,35 @@ class Incremental:
                 self.values[source], ((0, 0), *widths, (0, 0)), constant_values=lowest)
         return self._padded[key]
 
-    def _compute(self, layer, fused, inputs, start, size):
-        """One layer, and the ReLU that follows a convolution, on cuttings that have all padding inside."""
-        net = self.net
-        if layer.kind not in _WINDOWS:
+    def _compute(self, names, inputs, start, size):
+        """One layer, or a convolution and what goes at once with it, on cuttings that have all padding inside."""
+        net, layer = self.net, self.table[names[0]]
+        if layer.kind not in WINDOWS:
             return run_layer(layer, [Tensor(x) for x in inputs], net.weights, precision=net.precision).data
-        if fused:
+        if len(names) > 1:
             if layer.name not in self._chains:
-                chain = [step_of(_bare(layer), inputs[0].shape[1:]), step_of(self.table[fused], None)]
-                self._chains[layer.name] = ([(layer.name, "conv"), (fused, "relu")], chain,
-                                            [net.pair(layer.name), None], net.precision, {"weights": net.derived})
+                rows = [_bare(layer), *(self.table[name] for name in names[1:])]
+                self._chains[layer.name] = ([(row.name, row.kind) for row in rows],
+                                            [step_of(row, inputs[0].shape[1:]) for row in rows],
+                                            [net.pair(layer.name), *[None] * (len(rows) - 1)], net.precision,
+                                            {"weights": net.derived})
             return Chain(*self._chains[layer.name])(Tensor(inputs[0])).data
         y = run_layer(_bare(layer), [Tensor(inputs[0])], net.weights, precision=net.precision).data
         return y if layer.kind != "avg_pool" else y * self._shares(layer, start, size)
 
-    def _relu_after(self, name):
-        """The ReLU that reads a convolution, if it alone does and the kernels may compute both at once."""
-        readers = self.readers[name]
-        if (self.table[name].kind != "conv" or len(readers) != 1 or self.table[readers[0]].kind != "relu"
-                or self.net.precision == "float64" or name == self.layer):
-            return None
-        return readers[0]
+    def _behind(self, name):
+        """What the kernels compute at once with a convolution: the ReLU that alone reads it, and the 2x2 pooling that
+        alone reads that."""
+        behind = []
+        for kind in ("relu", "max_pool"):
+            readers = self.readers[name]
+            fits = (len(readers) == 1 and self.table[readers[0]].kind == kind and name != self.layer
+                    and self.net.precision != "float64" and (behind or self.table[name].kind == "conv"))
+            if not fits or (kind == "max_pool" and self.reach.geometry(readers[0]) != [(2, 2, 0, 0)] * 2):
+                break
+            name = readers[0]
+            behind.append(name)
+        return behind
 
     def _shares(self, layer, start, size):
         """(n, h, w, 1): by how much the mean over a window, padding counted as zeros, falls short of the layer's own
@@ -273,7 +255,7 @@ class Incremental:
             source = self.table.reads[layer.name][0]
             ones = self.xp.ones((1, *self.shapes[source][:2], 1), self.clean.dtype)
             own = run_layer(layer, [Tensor(ones)], self.net.weights).data
-            widths = [(before, after) for _, _, before, after in self._geometry(layer.name)]
+            widths = [(before, after) for _, _, before, after in self.reach.geometry(layer.name)]
             full = self.xp.pad(ones, ((0, 0), *widths, (0, 0)))
             bare = Layer(layer.name, "avg_pool", kernel=layer["kernel"], stride=layer["stride"], pad=0)
             mean = run_layer(bare, [Tensor(full)], self.net.weights).data
@@ -325,20 +307,12 @@ class Incremental:
         rows = DENSE_ROWS if w.size > LARGE_MATRIX else DENSE_ROWS // 8
         y = self.xp.empty((len(x), w.shape[1]), x.dtype)
         for first in range(0, len(x), rows):
-            block = self.xp.zeros((rows, x.shape[1]), x.dtype)
-            given = x[first:first + rows]
-            block[:len(given)] = given
+            block = given = x[first:first + rows]
+            if len(given) < rows:
+                block = self.xp.empty((rows, x.shape[1]), x.dtype)
+                block[:len(given)], block[len(given):] = given, 0
             y[first:first + rows] = _product(block, w)[:len(given)]
         return y if bias is None else y + bias.data
-
-    def _cutting_cells(self, name, source, where):
-        """How many values of `source` one picture's box in layer `name` reads."""
-        if where is None:
-            return int(np.prod(self.shapes[source]))
-        size = where.size[0] + 1
-        if self.table[name].kind in _WINDOWS:
-            size = [(s - 1) * stride + extent for s, (extent, stride, _, _) in zip(size, self._geometry(name))]
-        return int(np.prod(size)) * self.shapes[source][2]
 
 
 def _weighed(values, weights):
@@ -365,22 +339,6 @@ def _product(x, w):
     with threads.one_blas_thread():
         threads.run(job, None, -(-w.shape[1] // SLAB))
     return y
-
-
-def _groups(size):
-    """((height, width), indices) of the boxes that have the same size; those without cells are left out."""
-    found, which = np.unique(size, axis=0, return_inverse=True)
-    return [(tuple(row), np.flatnonzero(which.reshape(-1) == i)) for i, row in enumerate(found.tolist()) if min(row)]
-
-
-def _union(many):
-    """The smallest Boxes around several; those without cells do not count."""
-    empty = [(b.size == 0).any(axis=1)[:, None] for b in many]
-    far = np.iinfo(np.int64).max // 2
-    start = np.min([np.where(e, far, b.start) for b, e in zip(many, empty)], axis=0)
-    end = np.max([np.where(e, 0, b.start + b.size) for b, e in zip(many, empty)], axis=0)
-    nothing = np.all(empty, axis=0)
-    return Boxes(np.where(nothing, 0, start), np.where(nothing, 0, end - start))
 
 
 def _paste(picture, cells, top, left):

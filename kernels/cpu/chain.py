@@ -29,14 +29,14 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
         return forward_singly(x, steps, weights, keep, precision)
     x = np.ascontiguousarray(x)
     cache = {} if cache is None else cache
-    one = _plan(x.shape[1:], 1, steps, weights, precision, cache)
+    one = _plan(x.shape[1:], 1, steps, weights, precision, cache, keep)
     most = min(memory or MEMORY, MEMORY)
     batch = max(1, min(x.shape[0], most // one.bytes))
     y = buffers.empty((x.shape[0], *one[-1][0].y_shape[1:]), np.float32)
     parts = []
     for first in range(0, x.shape[0], batch):
         part = x[first:first + batch]
-        plan = _plan(x.shape[1:], len(part), steps, weights, precision, cache)
+        plan = _plan(x.shape[1:], len(part), steps, weights, precision, cache, keep)
         kept = _forward(part, y[first:first + batch], plan, keep)
         parts.append((first, plan, kept))
     return y, Saved(parts, steps) if keep else None
@@ -72,11 +72,11 @@ def _kept_bytes(stage):
     return math.prod(stage.y_shape) if isinstance(stage, stages.PoolStage) and stage.kind == "max_pool" else 0
 
 
-def _plan(picture, N, steps, weights, precision, cache):
+def _plan(picture, N, steps, weights, precision, cache, keep=True):
     """The stages for a batch of N, kept in the cache."""
-    key = ("plan", N, picture, precision)
+    key = ("plan", N, picture, precision, bool(keep))
     if key not in cache:
-        cache[key] = _Plan(stages.plan((N, *picture), steps, weights, precision, cache.setdefault("weights", {})))
+        cache[key] = _Plan(stages.plan((N, *picture), steps, weights, precision, cache.setdefault("weights", {}), keep))
     return cache[key]
 
 

@@ -186,8 +186,9 @@ class PoolStage:
 # -------------------------------------------------------------------------------------------------------- planning
 
 
-def plan(x_shape, steps, weights, precision, shared):
-    """-> [(stage, indices of the steps it does)]. shared: a dict for what is derived from weights alone."""
+def plan(x_shape, steps, weights, precision, shared, keep=True):
+    """-> [(stage, indices of the steps it does)]. shared: a dict for what is derived from weights alone. keep: a
+    gradient will be asked for."""
     stages, i = [], 0
     shape = tuple(x_shape)
     while i < len(steps):
@@ -195,7 +196,8 @@ def plan(x_shape, steps, weights, precision, shared):
         relu = i + 1 < len(steps) and steps[i + 1].kind == "relu"
         if step.kind == "conv":
             _check(shape, weights[i][0], step)
-            stage = _convolution(shape, step, weights[i], relu, relu and _fits_pool(steps, i + 2), precision, shared)
+            stage = _convolution(shape, step, weights[i], relu, relu and _fits_pool(steps, i + 2), precision, shared,
+                                 keep)
         elif step.kind == "relu":
             stage = ReluStage(shape)
         elif step.kind in ("max_pool", "avg_pool"):
@@ -208,7 +210,7 @@ def plan(x_shape, steps, weights, precision, shared):
     return stages
 
 
-def _convolution(shape, step, weight, relu, pool, precision, shared):
+def _convolution(shape, step, weight, relu, pool, precision, shared, keep):
     settings, w = step.settings, weight[0]
     out = reference._output_shape(shape, w.shape[:2], settings["stride"], settings["pad"], settings["dilation"])
     forward = choice.algorithm(out, w.shape, precision=precision, **settings)
@@ -217,7 +219,8 @@ def _convolution(shape, step, weight, relu, pool, precision, shared):
         return PictureStage(shape, step, weight, relu, shared)
     if forward is choice.DIRECT or backward is choice.DIRECT:
         return DirectStage(shape, step, weight, relu, shared)
-    pool = bool(pool) and settings["pad"][0] == settings["pad"][2] == 1 and min(out) >= 2 and (
+    # a gradient's tiles must begin in a window's lower right cell: winograd_jobs._input_tile
+    pool = bool(pool) and (not keep or settings["pad"][0] == settings["pad"][2] == 1) and min(out) >= 2 and (
         not pool.settings["ceil"] or out[0] % 2 == out[1] % 2 == 0)
     return WinogradStage(shape, step, weight, relu, pool, forward.tile, backward.tile, shared)
 
