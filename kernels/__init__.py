@@ -7,6 +7,8 @@ import importlib
 
 import numpy as np
 
+from . import sums
+
 _forced = None
 
 
@@ -63,19 +65,39 @@ def empty(shape, like):
     return xp(like).empty(shape, like.dtype)
 
 
-def add(x, y, out=None):
-    """x + y, arrays of one shape and type that live in the same place: what gradients do where paths meet. out may be
-    x."""
+def apply(name, x, y, out=None):
+    """The function of this name ("add", "subtract", "multiply") of each number of x and of y, which is an array of x's
+    shape that lives in the same place, or of one number. out may be x."""
     if _by_cpu_set(x):
-        return _load("cpu").add(x, y, out)
-    return xp(x).add(x, y, out=out)
+        return _load("cpu").apply(name, x, y, out)
+    return getattr(xp(x), name)(x, y, out=empty(x.shape, x) if out is None else out)
+
+
+def sums_of_squares(x):
+    """(N,) of x's type: of each picture of a batch."""
+    if _by_cpu_set(x):
+        return np.array([_load("cpu").products([one], [one])[0, 0] for one in x], x.dtype)
+    return (x * x).sum(axis=tuple(range(1, x.ndim)))
+
+
+def products(xs, ys):
+    """(len(xs), len(ys)) float64 NumPy array: the sum of all products of each x with each y, arrays of one shape: the
+    same bits for any number of threads, and whatever else is asked for."""
+    if _by_cpu_set(xs[0]):
+        return _load("cpu").products(xs, ys)
+    return sums.products(xs, ys, xp(xs[0]))
 
 
 def dot(x, y):
-    """The sum of all products of two arrays of one shape, float64: the same bits for any number of threads."""
-    if _by_cpu_set(x):
-        return _load("cpu").dot(x, y)
-    return (x.astype("float64") * y).sum()
+    """The sum of all products of two arrays of one shape, a float."""
+    return float(products([x], [y])[0, 0])
+
+
+def combination(xs, coefficients):
+    """sum c_i x_i of arrays of one shape and type; the coefficients are the host's."""
+    if _by_cpu_set(xs[0]):
+        return _load("cpu").combination(xs, coefficients)
+    return sums.combination(xs, coefficients)
 
 
 class using:

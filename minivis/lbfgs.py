@@ -1,7 +1,10 @@
 """L-BFGS: steps that know the curvature of the last few steps.
 
 Liu and Nocedal 1989; the two-loop recursion and the line search follow Nocedal and Wright, Numerical Optimization
-(2006), algorithms 7.4, 3.5 and 3.6, with cubic interpolation (their equation 3.59).
+(2006), algorithms 7.4, 3.5 and 3.6, with cubic interpolation (their equation 3.59). The recursion works on coefficients
+alone: every vector in it is a sum of the gradient and the pairs, so their products with one another are all it needs
+(Chen, Wang, Zhou 2014, "Large-scale L-BFGS using MapReduce"). A picture's worth of memory per pair is read twice a step
+and not eight times.
 """
 import math
 from typing import NamedTuple
@@ -32,20 +35,18 @@ class LBFGS:
         if first is not None and not first > 0:
             raise MinivisError(f"L-BFGS: first {first} must be above 0")
         self.rate, self.memory, self.search, self.fresh, self.first = rate, memory, search, fresh, first
-        self.pairs = []             # [(s, y, their product)], the oldest first
+        self.pairs = Pairs()
         self.known = None           # (z, Point) at the end of the last step
         self.last = None            # (z, gradient) at its beginning
         self.begun = False
 
     def step(self, z, evaluate):
         point = self._known_at(z) or evaluate(z)
-        if self.last is not None:
-            self._learn(z, point.gradient)
-        direction = -self._inverse_hessian_times(point.gradient)
-        slope = float(kernels.dot(point.gradient, direction))
+        direction = self._direction(z, point.gradient)
+        slope = kernels.dot(point.gradient, direction)
         if not slope < 0:                       # rounding has spoilt the memory: the steepest descent, anew
-            self.pairs = []
-            direction, slope = -point.gradient, -float(kernels.dot(point.gradient, point.gradient))
+            self.pairs = Pairs()
+            direction, slope = -point.gradient, -kernels.dot(point.gradient, point.gradient)
         if slope == 0:
             return z, point
         t = self.rate
@@ -55,17 +56,17 @@ class LBFGS:
         self.begun, self.last = True, (z, point.gradient)
         if self.search == "none":
             self.known = None
-            return z + direction * direction.dtype.type(t), point
+            return kernels.combination([z, direction], [1, t]), point
         return self._search(z, point, direction, slope, t, evaluate), point
 
     def _search(self, z, point, direction, slope, t, evaluate):
         def trial(t):
-            there = z + direction * direction.dtype.type(t)
+            there = kernels.combination([z, direction], [1, t])
             found = evaluate(there)
-            return Trial(t, float(found.loss.sum()), float(kernels.dot(found.gradient, direction)), there, found)
+            return Trial(t, float(found.loss.sum()), kernels.dot(found.gradient, direction), there, found)
         end = strong_wolfe(trial, Trial(0.0, float(point.loss.sum()), slope, z, point), t)
         if end.t == 0:
-            self.pairs, self.last = [], None    # no progress along this direction: forget what led here
+            self.pairs, self.last = Pairs(), None    # no progress along this direction: forget what led here
         self.known = end.z, end.point
         return end.z
 
@@ -76,44 +77,66 @@ class LBFGS:
         at, point = self.known
         return point if at is z or bool((at == z).all()) else None
 
-    def _learn(self, z, gradient):
-        s, y = z - self.last[0], gradient - self.last[1]
-        sy = float(kernels.dot(s, y))
-        if sy > 1e-10 * math.sqrt(float(kernels.dot(s, s)) * float(kernels.dot(y, y))):
-            self.pairs = [*(self.pairs[-self.memory + 1:] if self.memory > 1 else ()), (s, y, sy)]
-
-    def _inverse_hessian_times(self, g):
-        """The two-loop recursion; H0 = (s.y / y.y) of the last pair."""
-        xp, of, q, shares = kernels.xp(g), g.dtype.type, g, []
-        for s, y, sy in reversed(self.pairs):
-            share = float(kernels.dot(s, q)) / sy
-            shares.append(share)
-            move = y * of(share)
-            q = xp.subtract(q, move, out=move)
-        if self.pairs:
-            _, y, sy = self.pairs[-1]
-            q = q * of(sy / float(kernels.dot(y, y)))
-        for (s, y, sy), share in zip(self.pairs, reversed(shares)):
-            move = s * of(share - float(kernels.dot(y, q)) / sy)
-            q = xp.add(q, move, out=move)
-        return q
+    def _direction(self, z, g):
+        """-H g, by the two-loop recursion; H0 = (s.y / y.y) of the last pair. What the last step taught comes first."""
+        new = []
+        if self.last is not None:
+            new = [kernels.combination(pair, (1, -1)) for pair in ((z, self.last[0]), (g, self.last[1]))]
+        sg, yg = self.pairs.meet(new, g, self.memory)
+        past, sy, yy = range(len(self.pairs)), self.pairs.sy, self.pairs.yy
+        if not past:
+            return -g
+        a, c = np.zeros(len(past)), np.zeros(len(past))
+        for i in reversed(past):        # q = g - sum of a_j y_j over the later pairs; a_i = s_i.q / s_i.y_i
+            a[i] = (sg[i] - sy[i, i + 1:] @ a[i + 1:]) / sy[i, i]
+        scale = sy[-1, -1] / yy[-1, -1]
+        for i in past:              # r = scale q + sum of c_j s_j over the earlier ones; c_i = a_i - y_i.r / s_i.y_i
+            c[i] = a[i] - (scale * (yg[i] - yy[i] @ a) + sy[:i, i] @ c[:i]) / sy[i, i]
+        return kernels.combination([g, *self.pairs.s, *self.pairs.y], [-scale, *-c, *scale * a])
 
     def state(self):
         known = None if self.known is None else {
             "z": host(self.known[0]), "loss": self.known[1].loss, "gradient": host(self.known[1].gradient),
             "terms": dict(self.known[1].terms)}
         last = None if self.last is None else [host(a) for a in self.last]
-        pairs = [[host(s), host(y)] for s, y, _ in self.pairs]
+        pairs = [[host(s), host(y)] for s, y in zip(self.pairs.s, self.pairs.y)]
         return {"begun": self.begun, "pairs": pairs, "known": known, "last": last}
 
     def restore(self, state, xp=np):
         self.begun = bool(state["begun"])
-        pairs = [(xp.asarray(s), xp.asarray(y)) for s, y in state["pairs"]]
-        self.pairs = [(s, y, float(kernels.dot(s, y))) for s, y in pairs]
+        self.pairs = Pairs([(xp.asarray(s), xp.asarray(y)) for s, y in state["pairs"]])
         self.last = None if state["last"] is None else tuple(xp.asarray(a) for a in state["last"])
         k = state["known"]
         self.known = None if k is None else (xp.asarray(k["z"]), Point(np.asarray(k["loss"]), xp.asarray(k["gradient"]),
                                                                      {n: np.asarray(v) for n, v in k["terms"].items()}))
+
+
+class Pairs:
+    """The last pairs s = dz, y = dg of L-BFGS, the oldest first, with sy[i, j] = s_i.y_j and yy[i, j] = y_i.y_j."""
+
+    def __init__(self, pairs=()):
+        self.s, self.y = [s for s, _ in pairs], [y for _, y in pairs]
+        self.sy, self.yy = (kernels.products(a, self.y) if pairs else np.zeros((0, 0)) for a in (self.s, self.y))
+
+    def __len__(self):
+        return len(self.s)
+
+    def meet(self, new, g, memory):
+        """Take in the pair `new`, (s, y) or (), unless its curvature is lost in rounding; at most `memory` stay.
+        -> s_i.g, y_i.g of those that are there now. All products are made in one pass over the vectors."""
+        old, columns = len(self), [*new, g]
+        if not old and not new:
+            return np.zeros((2, 0))
+        table = kernels.products([*self.s, *self.y, *new], columns)
+        of_s, of_y = table[:old], table[old:2 * old]
+        if new:
+            (ss, sy, _), (_, yy, _) = table[-2:]
+            if sy > 1e-10 * math.sqrt(ss * yy):
+                self.sy = np.block([[self.sy, of_s[:, 1:2]], [of_y[:, 0], sy]])[-memory:, -memory:]
+                self.yy = np.block([[self.yy, of_y[:, 1:2]], [of_y[:, 1], yy]])[-memory:, -memory:]
+                self.s, self.y = [*self.s, new[0]][-memory:], [*self.y, new[1]][-memory:]
+                of_s, of_y = np.vstack([of_s, table[-2]]), np.vstack([of_y, table[-1]])
+        return of_s[-memory:, -1], of_y[-memory:, -1]
 
 
 class Trial(NamedTuple):

@@ -92,7 +92,7 @@ class Run:
 
     def _checked(self, z, i):
         point = self.evaluate(z, i)
-        if not math.isfinite(float(kernels.dot(point.gradient, point.gradient))):
+        if not math.isfinite(kernels.dot(point.gradient, point.gradient)):
             raise MinivisError(f"step {i + 1}: the gradient is not finite (loss {point.loss}); a smaller --rate may "
                                "help")
         return point

@@ -111,7 +111,8 @@ def as_tensor(value):
 def gradient(score, wrt, *, rules="plain", seed=None):
     """d(score)/d(wrt): an array, or a list of arrays if `wrt` is a list of tensors.
 
-    score    a Tensor of any shape; its entries are summed unless `seed` weighs them (an array of score's shape).
+    score    a Tensor of any shape; its entries are summed unless `seed` weighs them (an array of score's shape). Or a
+             list of tensors, which are summed as well, and a list of seeds or None.
     wrt      tensors anywhere in the graph: inputs made with needs_grad=True, or activations between them and the score.
     rules    how gradients pass a layer: "plain", "guided", "deconv" for every ReLU, or a dict (see rules.py).
 
@@ -122,11 +123,16 @@ def gradient(score, wrt, *, rules="plain", seed=None):
     for t in wanted:
         if not t.needs_grad:
             raise ValueError(f"gradient: {t!r} does not need a gradient; make its input with needs_grad=True")
-    if not score.needs_grad:
+    seeds = {}
+    for s, weights in [(score, seed)] if isinstance(score, Tensor) else zip(
+            score, seed or [None] * len(score), strict=True):
+        if s.needs_grad:
+            weights = _seed(s, weights)
+            seeds[s._node()] = seeds[s._node()] + weights if s._node() in seeds else weights
+    if not seeds:
         raise ValueError("gradient: the score does not depend on any tensor that needs a gradient")
-    seed = _seed(score, seed)
-    grads = walk({score._node(): seed}, [t._node() for t in wanted], rules)
-    result, given_out = [], {id(seed)}
+    grads = walk(seeds, [t._node() for t in wanted], rules)
+    result, given_out = [], {id(weights) for weights in seeds.values()}
     for t, g in zip(wanted, grads):
         xp = kernels.xp(t.data)         # an input of the host gets its gradient there
         g = xp.zeros_like(t.data, order="C") if g is None else xp.asarray(g, order="C")
@@ -159,7 +165,7 @@ def walk(seeds, wanted, rules="plain"):
                 if before is None:
                     grads[parent] = dx
                 else:
-                    grads[parent] = kernels.add(before, dx, before if parent in writable else None)
+                    grads[parent] = kernels.apply("add", before, dx, before if parent in writable else None)
                 if before is not None or op.new_gradients:
                     writable.add(parent)
     choose.complain_if_unused([n for n in nodes if isinstance(n, Op)])

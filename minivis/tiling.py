@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import kernels, ops
+from . import kernels
 from .errors import MinivisError
 from .graphs import Replays
 from .optimize import Point, host
@@ -238,12 +238,8 @@ class TiledLoss:
     @staticmethod
     def _pull(t, here, slopes):
         """The gradient of sum <statistic, slope> with respect to the pixels t."""
-        total = None
-        for s, slope in zip(here, slopes):
-            if s is not None:
-                share = ops.sum(s * slope.astype(s.dtype))
-                total = share if total is None else total + share
-        return gradient(total, t)
+        found = [(s, slope) for s, slope in zip(here, slopes) if s is not None]
+        return gradient([s for s, _ in found], t, seed=[slope for _, slope in found])
 
 
 def plan_side(net, layers, size, budget, wrap=False):

@@ -185,6 +185,34 @@ def test_lbfgs_finds_the_bottom_of_rosenbrocks_valley_as_scipy_does():
     assert (np.diff(np.stack(run.history["loss"])[:, 0]) <= 0).all()
 
 
+@pytest.mark.parametrize("memory", [1, 3, 20])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-11), (np.float32, 1e-4)])
+def test_lbfgs_goes_where_the_two_loops_over_vectors_lead(memory, dtype, tolerance):
+    rng = np.random.default_rng(4)
+    size = 9000                             # beyond what the CPU's kernel leaves to NumPy
+    curvature = rng.uniform(0.5, 20, size).astype(dtype)
+    optimizer, z, pairs, last = LBFGS(memory=memory), rng.standard_normal((1, size)).astype(dtype), [], None
+    for _ in range(9):
+        g = curvature * z
+        if last is not None:
+            s, y = z - last[0], g - last[1]
+            pairs = [*pairs, (s.astype(np.float64), y.astype(np.float64))][-memory:]
+        q, shares = g.astype(np.float64), []
+        for s, y in reversed(pairs):
+            shares.append((s * q).sum() / (s * y).sum())
+            q = q - shares[-1] * y
+        if pairs:
+            s, y = pairs[-1]
+            q = q * ((s * y).sum() / (y * y).sum())
+        for (s, y), share in zip(pairs, reversed(shares)):
+            q = q + (share - (y * q).sum() / (s * y).sum()) * s
+        found = optimizer._direction(z, g)
+        assert found.dtype == dtype and len(optimizer.pairs) == len(pairs)
+        assert np.abs(found + q).max() <= tolerance * np.abs(q).max()
+        optimizer.last = last = z, g
+        z = z + found * dtype(rng.uniform(0.2, 1.0))
+
+
 @pytest.mark.parametrize("t", [1e-3, 0.1, 1.0, 30.0])
 def test_the_line_search_ends_where_both_wolfe_conditions_hold(t):
     def trial(t):                   # a line with its best point at t = 2 and a ripple

@@ -125,6 +125,20 @@ def test_a_seed_weighs_the_entries_of_a_score():
         gradient(x * x, x, seed=np.ones(2))
 
 
+def test_several_scores_are_walked_at_once_and_summed():
+    x, w = leaf(3), leaf(3, seed=1)
+    inner = x * w
+    outer = inner * inner
+    seeds = [np.array([1.0, 0.0, -2.0]), None, np.array([0.5, 0.5, 3.0])]
+    got = gradient([outer, inner, outer], [x, inner], seed=seeds)
+    apart = [gradient(s, [x, inner], seed=v) for s, v in zip([outer, inner, outer], seeds)]
+    for i in (0, 1):
+        np.testing.assert_allclose(got[i], sum(a[i] for a in apart), rtol=1e-13)
+    assert np.array_equal(seeds[0], [1, 0, -2])
+    with pytest.raises(ValueError, match="zip"):
+        gradient([outer, inner], x, seed=[None])
+
+
 def test_asking_for_a_gradient_that_nobody_can_give_is_an_error():
     x, constant = leaf(3), Tensor(np.ones(3))
     with pytest.raises(ValueError, match="needs_grad=True"):

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from .. import reference
+from .. import reference, sums
 from ..reference import Step, conv_output_size, pool_output_size  # noqa: F401
 from . import (
     batch_norm,
@@ -30,7 +30,7 @@ from . import (
 )
 from .blas import sparse_rows, unpack_mask, unpack_switch  # noqa: F401
 from .buffers import empty  # noqa: F401
-from .elementwise import add  # noqa: F401
+from .elementwise import apply  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 
 _plain_only = os.environ.get("MINIVIS_INTRINSICS") == "0" or os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
@@ -44,7 +44,8 @@ def _either(fast, plain=None):
     @functools.wraps(fast)
     def kernel(first, *rest, **settings):
         global _plain_only
-        if not _plain_only and first.dtype in _FLOATS:
+        array = first[0] if isinstance(first, list | tuple) else first
+        if not _plain_only and array.dtype in _FLOATS:
             try:
                 return fast(first, *rest, **settings)
             except compile_cache.CompileError as error:
@@ -61,7 +62,8 @@ linear_forward = _either(linear.linear_forward)
 linear_backward_input = _either(linear.linear_backward_input)
 linear_backward_weight = _either(weight_gradient.linear_backward_weight)
 gram = _either(weight_gradient.gram)
-dot = _either(elementwise.dot, elementwise.plain_dot)
+products = _either(elementwise.products, elementwise.plain_products)
+combination = _either(elementwise.combination, sums.combination)
 cut_boxes = _either(boxes.cut_boxes, boxes.plain)      # of incremental occlusion, which runs on CPUs alone
 max_pool_forward = _either(max_pooling.max_pool_forward)
 max_pool_backward = _either(max_pooling.max_pool_backward)

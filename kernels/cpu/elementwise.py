@@ -1,29 +1,33 @@
-"""Sums over whole arrays, where NumPy takes one thread and more memory than needed: x + y, and the product x . y."""
+"""Whole arrays, where NumPy takes one thread and more memory than needed: x + y and its like, all products x_i . y_j of
+several vectors, and sum c_i x_i. The last two read every vector once, however many of the others there are."""
 import numpy as np
 from llvmlite import ir
 
+from .. import sums
 from . import buffers, threads
 from . import vector as v
-from .addresses import address, float32_at, float64_at
+from .addresses import address, float32_at, float64_at, int64_at
 from .compile_cache import helper, kernel
 
-SLAB = 1 << 18          # numbers that a thread adds at a time; fewer than two slabs are not worth waking another
-PART = 1 << 14          # numbers whose products make one partial sum
+SLAB = 1 << 18          # numbers that a thread takes at a time; fewer than two slabs are not worth waking another
+PART = 1 << 12          # numbers of a vector that are in the cache together with those of others
 SUMS = 4                # partial sums that a block keeps in registers, vectors of float64
 BLOCK = SUMS * v.FLOAT64.lanes
 
 
-def add(x, y, out=None):
-    """x + y, arrays of one shape and type, in memory that was used before, or in `out`, which may be x."""
+def apply(name, x, y, out=None):
+    """NumPy's function of this name of each number of x and of y, an array of x's shape or a single number, on all
+    threads, in memory that was used before, or in `out`, which may be x."""
+    function = getattr(np, name)
     if out is None:
         out = buffers.empty(x.shape, x.dtype)
-    if x.size < 2 * SLAB or not all(a.flags.c_contiguous for a in (x, y, out)):
-        return np.add(x, y, out=out)
-    flat = [a.reshape(-1) for a in (x, y, out)]
+    if x.size < 2 * SLAB or not all(a.flags.c_contiguous for a in (x, y, out)) or (y.shape != x.shape and y.size != 1):
+        return function(x, y, out=out)
+    x_flat, y_flat, out_flat = (a.reshape(-1) for a in (x, y, out))
 
     def job(_, scratch, first, last):
         part = slice(first * SLAB, last * SLAB)
-        np.add(flat[0][part], flat[1][part], out=flat[2][part])
+        function(x_flat[part], y_flat[part] if y.size > 1 else y_flat, out=out_flat[part])
 
     threads.run(job, None, -(-x.size // SLAB), 1)
     return out
@@ -64,25 +68,72 @@ def _part(x, y, count, scratch):
 
 
 @kernel
-def dot_parts(d, scratch, first, last):
-    """Items: parts of the sum. d: the addresses of x, y and the parts' sums, and how many numbers there are."""
-    sums = float64_at(d[2])
+def product_parts(d, scratch, first, last):
+    """Items: parts of the vectors. d: the addresses of the partial sums, (parts, rows, columns), and of the table of
+    addresses of the vectors; how many are rows, how many columns; how many numbers each has."""
+    sums, vectors, rows, columns = float64_at(d[0]), int64_at(d[1]), d[2], d[3]
     for item in range(first, last):
         begin = item * PART
-        sums[item] = _part(d[0] + 4 * begin, d[1] + 4 * begin, min(PART, d[3] - begin), scratch)
+        count = min(PART, d[4] - begin)
+        for i in range(rows):
+            for j in range(columns):
+                sums[(item * rows + i) * columns + j] = _part(vectors[i] + 4 * begin, vectors[rows + j] + 4 * begin,
+                                                              count, scratch)
 
 
-def dot(x, y):
-    """The sum of all products, float64, in an order that does not depend on the number of threads."""
-    if x.size < PART or not (x.dtype == y.dtype == np.float32 and x.flags.c_contiguous and y.flags.c_contiguous
-                             and x.shape == y.shape):
-        return plain_dot(x, y)
-    sums = np.empty(-(-x.size // PART))
-    d = np.array([address(x), address(y), address(sums), x.size], np.int64)
-    threads.run(dot_parts, d, len(sums), max(1, len(sums) // 8), 8 * BLOCK)
-    return sums.sum()
+def products(xs, ys):
+    """(len(xs), len(ys)) float64: the sum of all products of each two arrays, all of one shape, in an order that does
+    not depend on the number of threads, nor on which others are asked for."""
+    size = xs[0].size
+    if size < PART or not _plain_vectors([*xs, *ys]):
+        return plain_products(xs, ys)
+    parts = np.empty((-(-size // PART), len(xs), len(ys)))
+    table = np.array([address(a) for a in (*xs, *ys)], np.int64)
+    d = np.array([address(parts), address(table), len(xs), len(ys), size], np.int64)
+    threads.run(product_parts, d, len(parts), max(1, len(parts) // 16), 8 * BLOCK)
+    return parts.sum(axis=0)
 
 
-def plain_dot(x, y):
+def plain_products(xs, ys):
     """The same without compiled code."""
-    return (x.astype("float64") * y).sum()
+    return sums.products(xs, ys, np)
+
+
+def _plain_vectors(arrays):
+    return all(a.dtype == np.float32 and a.flags.c_contiguous and a.shape == arrays[0].shape for a in arrays)
+
+
+# ---------------------------------------------------------------------------------------------------- combination
+
+
+@kernel
+def combine_parts(d, scratch, first, last):
+    """Items: parts of the vectors. d: the addresses of the result, of the table of addresses of the vectors, and of
+    their coefficients, float64; how many there are; how many numbers each has. scratch: PART float64."""
+    vectors, coefficients, sums = int64_at(d[1]), float64_at(d[2]), float64_at(scratch)
+    for item in range(first, last):
+        begin = item * PART
+        count = min(PART, d[4] - begin)
+        for i in range(d[3]):
+            x, c = float32_at(vectors[i] + 4 * begin), coefficients[i]
+            if i == 0:
+                for k in range(count):
+                    sums[k] = c * x[k]
+            else:
+                for k in range(count):
+                    sums[k] += c * x[k]
+        y = float32_at(d[0] + 4 * begin)
+        for k in range(count):
+            y[k] = sums[k]
+
+
+def combination(xs, coefficients):
+    """sum c_i x_i of arrays of one shape and type, added up in float64: a new array."""
+    if xs[0].size < PART or not _plain_vectors(xs):
+        return sums.combination(xs, coefficients)
+    y = buffers.empty(xs[0].shape, np.float32)
+    table, coefficients = np.array([address(x) for x in xs], np.int64), np.array(coefficients, np.float64)
+    d = np.array([address(y), address(table), address(coefficients), len(xs), y.size], np.int64)
+    parts = -(-y.size // PART)
+    threads.run(combine_parts, d, parts, max(1, parts // 16), 8 * PART)
+    return y

@@ -12,6 +12,8 @@ from .elementwise import square, subtract
 from .geometry import check_picture
 from .reduce import mean
 
+BAND = 1 << 15      # numbers of a picture that total variation looks at at a time
+
 
 class Softmax(Op):
     """p_c = e^x_c / sum over d of e^x_d along the last axis; dx = p (dy - sum(dy p))."""
@@ -95,39 +97,46 @@ class TotalVariation(Op):
     def forward(self, x):
         check_picture(x, "total_variation")
         self.x = x if self.needs[0] else None
-        xp = kernels.xp(x)
-        v, h = self._differences(x)
+        parts = [self._value(*self._differences(x, rows), kernels.xp(x)) for rows in _bands(x)]
+        return sum(parts[1:], parts[0]) if parts else kernels.xp(x).zeros(len(x), x.dtype)
+
+    def backward(self, dy):
+        xp, dy = kernels.xp(dy), dy[:, None, None, None]
+        dx = xp.zeros_like(self.x, order="C")
+        for rows in _bands(self.x):
+            dv, dh = self._slopes(*self._differences(self.x, rows), dy, xp)
+            here = dx[:, rows.start:]
+            H, W = dv.shape[1:3]
+            here[:, 1:1 + H, :W] += dv
+            here[:, :H, :W] -= dv
+            H, W = dh.shape[1:3]
+            here[:, :H, 1:1 + W] += dh
+            here[:, :H, :W] -= dh
+        return dx
+
+    def _value(self, v, h, xp):
         if self.form == "l1":
             return xp.abs(v).sum(axis=(1, 2, 3)) + xp.abs(h).sum(axis=(1, 2, 3))
         if self.form == "l2":
             return (v * v).sum(axis=(1, 2, 3)) + (h * h).sum(axis=(1, 2, 3))
-        return ((v * v + h * h) ** (self.exponent / 2)).sum(axis=(1, 2, 3))
+        energy = v * v + h * h
+        return (energy if self.exponent == 2 else energy ** (self.exponent / 2)).sum(axis=(1, 2, 3))
 
-    def backward(self, dy):
-        xp = kernels.xp(dy)
-        v, h = self._differences(self.x)
-        dy = dy[:, None, None, None]
+    def _slopes(self, v, h, dy, xp):
         if self.form == "l1":
-            dv, dh = dy * xp.sign(v), dy * xp.sign(h)
-        elif self.form == "l2":
-            dv, dh = dy * (2 * v), dy * (2 * h)
-        else:
-            energy = v * v + h * h
-            flat = energy == 0
-            slope = dy * xp.where(flat, 0, self.exponent * xp.where(flat, 1, energy) ** (self.exponent / 2 - 1))
-            dv, dh = slope * v, slope * h
-        dx = xp.zeros_like(self.x, order="C")
-        H, W = dv.shape[1:3]
-        dx[:, 1:1 + H, :W] += dv
-        dx[:, :H, :W] -= dv
-        H, W = dh.shape[1:3]
-        dx[:, :H, 1:1 + W] += dh
-        dx[:, :H, :W] -= dh
-        return dx
+            return dy * xp.sign(v), dy * xp.sign(h)
+        if self.form == "l2" or self.exponent == 2:
+            return 2 * dy * v, 2 * dy * h
+        energy = v * v + h * h
+        flat = energy == 0
+        slope = dy * xp.where(flat, 0, self.exponent * xp.where(flat, 1, energy) ** (self.exponent / 2 - 1))
+        return slope * v, slope * h
 
-    def _differences(self, x):
-        v, h = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
-        return (v[:, :, :-1], h[:, :-1]) if self.form == "beta" else (v, h)
+    def _differences(self, x, rows):
+        """Of these rows, to the row below (which the last row of the picture does not have) and to the right."""
+        whole, below = x[:, rows], x[:, rows.start + 1:rows.stop + 1]
+        v, h = below - whole[:, :below.shape[1]], whole[:, :, 1:] - whole[:, :, :-1]
+        return (v[:, :, :-1], h[:, :below.shape[1]]) if self.form == "beta" else (v, h)
 
 
 class Gram(Op):
@@ -166,16 +175,21 @@ class SquaredDistance(Op):
         self.target = target
 
     def forward(self, x):
-        xp = kernels.xp(x)
         if np.broadcast_shapes(x.shape, self.target.shape) != x.shape:
             raise ValueError(f"squared_distance: a target {self.target.shape} is not broadcast to x {x.shape}")
-        d = xp.subtract(x, self.target, out=kernels.empty(x.shape, x))
+        d = kernels.apply("subtract", x, self.target)
         self.d = d if self.needs[0] else None
-        return xp.multiply(d, d, out=kernels.empty(x.shape, x)).sum(axis=tuple(range(1, x.ndim)))
+        return kernels.sums_of_squares(d)
 
     def backward(self, dy):
-        weights = (2 * dy).reshape(-1, *[1] * (self.d.ndim - 1))
-        return kernels.xp(dy).multiply(self.d, weights, out=kernels.empty(self.d.shape, self.d))
+        return kernels.apply("multiply", self.d, (2 * dy).reshape(-1, *[1] * (self.d.ndim - 1)))
+
+
+def _bands(x):
+    """Slices of the rows of pictures (N, H, W, C): few at a time on the CPU, so that what is made of them on the way
+    stays in the cache; all at once on a GPU."""
+    step = max(1, BAND // max(1, x[:, :1].size)) if isinstance(x, np.ndarray) else max(1, x.shape[1])
+    return [slice(top, min(top + step, x.shape[1])) for top in range(0, x.shape[1], step)]
 
 
 def _softmax(x):

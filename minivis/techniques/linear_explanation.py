@@ -88,10 +88,10 @@ def transfer(net, original, fooling, g):
     logits = victim.look(u)
     order = np.argsort(-logits[0], kind="stable")
     mine = host(lead_of(victim, u, int(order[0]), int(order[1]))[1])[0]
-    sizes = float(kernels.dot(mine, mine)) * float(kernels.dot(g, g))
+    sizes = kernels.dot(mine, mine) * kernels.dot(g, g)
     if not sizes > 0:
         raise MinivisError(f"linear_explanation: the gradient of {net.name} is zero on this picture")
     after = victim.look(moved)
-    cosine = float(kernels.dot(mine, g)) / sizes ** 0.5
+    cosine = kernels.dot(mine, g) / sizes ** 0.5
     return {"network": net.name, "cosine": cosine, "before": top(net, logits[0], 1)[0],
             "after": top(net, after[0], 1)[0], "fooled": bool(fooled(after, int(order[0]), 1)[0])}

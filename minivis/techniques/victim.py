@@ -134,4 +134,4 @@ def check_victim(net, what):
 
 def norm(a):
     """The Euclidean norm, summed in float64."""
-    return float(np.sqrt(float(kernels.dot(a, a))))
+    return float(np.sqrt(kernels.dot(a, a)))
