@@ -346,13 +346,15 @@ def describe_chain(x_shape, steps, weights, precision="float32", cache=None):
     return rows
 
 
-def chain_backward_input(dy, saved, rules):
-    """dx of a chain. rules: for each step None, or for a "relu" step "plain", "guided", "deconv" or a function
-    f(dy, positive) -> dx with a boolean array `positive`.
+def chain_backward_input(dy, saved, rules, more=None, own=False):
+    """dx of a chain, from dy, or from dy + more. own: dy is nobody else's, so it may be written over.
 
+    rules: for each step None, or for a "relu" step "plain", "guided", "deconv" or a function f(dy, positive) -> dx with
+    a boolean array `positive`.
     Where a max pooling follows a ReLU a set may apply the ReLU's rule on the chosen cells alone: a rule of one's own
     must turn a zero gradient into zero, and sees positive = False on the cells that were not chosen.
     """
+    dy = dy if more is None else dy + more
     for (step, weight, shape, note), rule in zip(reversed(saved), reversed(rules)):
         if step.kind == "conv":
             dy = conv2d_backward_input(dy, weight[0], shape, **step.settings)

@@ -129,7 +129,7 @@ class Chain(Op):
     memory   bytes that work buffers may take, or None
     """
     kind = "chain"
-    new_gradients = True
+    new_gradients = adds = True
 
     def __init__(self, layers, steps, weights, precision, cache, memory=None):
         self.layers, self.steps, self.weights, self.precision, self.cache = layers, steps, weights, precision, cache
@@ -144,7 +144,7 @@ class Chain(Op):
     def backward(self, dy):
         return self._back(dy, [None] * len(self.steps))
 
-    def pull(self, dy, choose):
+    def pull(self, dy, choose, more=None, own=False):
         rules = []
         for name, kind in self.layers:
             rule = choose(name, kind)
@@ -153,7 +153,7 @@ class Chain(Op):
                                  "run the network with net(x, keep='inputs')")
             if kind != "dropout":
                 rules.append(rule)
-        return (self._back(dy, rules),)
+        return (self._back(dy, rules, more, own),)
 
-    def _back(self, dy, rules):
-        return kernels.of(dy).chain_backward_input(dy, self.saved, rules)
+    def _back(self, dy, rules, more=None, own=False):
+        return kernels.of(dy).chain_backward_input(dy, self.saved, rules, more, own)

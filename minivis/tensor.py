@@ -77,6 +77,8 @@ class Op:
     layer = None        # the name of the network layer that this op computes, if it is one
     kind = None         # the layer kind that gradient rules go by, e.g. "relu"
     new_gradients = False       # backward returns arrays that nobody else holds, so others may be added to them
+    adds = False        # pull(dy, choose, more, own) takes the gradient in two parts, dy and `more`; it may write into
+#                         dy if that is its own
 
     def forward(self, *arrays):
         raise TypeError(f"{type(self).__name__} defines no forward")
@@ -148,28 +150,45 @@ def walk(seeds, wanted, rules="plain"):
     choose = Chooser(rules)
     order, nodes = _ops_behind(list(seeds))
     useful = _leading_to(order, wanted)
-    grads = dict(seeds)
-    found, writable = {}, set()         # writable: the nodes whose gradient so far is an array of this walk's own
-    targets = set(wanted)
+    targets, found = set(wanted), {}
+    grads = {node: Arrived(node not in targets and getattr(node, "adds", False)) for node in nodes}
+    for node, seed in seeds.items():
+        grads[node].arrives(seed, False)
     for op in reversed(order):
-        dy = grads.pop(op, None)
+        arrived = grads.pop(op)
         if op in targets:
-            found[op] = dy
-        if dy is None or not any(p in useful for p in op.parents):
+            found[op] = arrived.sum
+        if arrived.sum is None or not any(p in useful for p in op.parents):
             continue
-        if isinstance(dy, np.generic):
-            dy = np.asarray(dy)         # NumPy turns 0-d results into scalars, which are no arrays to a kernel
-        for parent, dx in zip(op.parents, op.pull(dy, choose)):
+        for parent, dx in zip(op.parents, arrived.pulled_by(op, choose)):
             if parent in useful and dx is not None:
-                before = grads.get(parent)
-                if before is None:
-                    grads[parent] = dx
-                else:
-                    grads[parent] = kernels.apply("add", before, dx, before if parent in writable else None)
-                if before is not None or op.new_gradients:
-                    writable.add(parent)
+                grads[parent].arrives(dx, op.new_gradients)
     choose.complain_if_unused([n for n in nodes if isinstance(n, Op)])
-    return [found[node] if node in found else grads.get(node) for node in wanted]
+    return [found[node] if node in found else grads[node].sum if node in grads else None for node in wanted]
+
+
+class Arrived:
+    """The gradient of a node, as far as it has arrived: `sum` + `more`; nobody else holds `sum` if it is `own`."""
+
+    __slots__ = ("in_two", "more", "own", "sum")
+
+    def __init__(self, in_two):
+        self.in_two, self.sum, self.more, self.own = in_two, None, None, False
+
+    def arrives(self, dx, new):
+        """new: nobody else holds the array dx."""
+        if self.sum is None:
+            self.sum, self.own = dx, new
+        elif self.in_two and self.more is None:
+            (self.sum, self.more), self.own = (self.sum, dx) if self.own else (dx, self.sum), self.own or new
+        else:
+            self.sum = kernels.apply("add", self.sum, dx, self.sum if self.own else None)
+            self.own = True
+
+    def pulled_by(self, op, choose):
+        # NumPy turns 0-d results into scalars, which are no arrays to a kernel
+        dy = np.asarray(self.sum) if isinstance(self.sum, np.generic) else self.sum
+        return op.pull(dy, choose, self.more, self.own) if self.in_two else op.pull(dy, choose)
 
 
 def _seed(score, seed):

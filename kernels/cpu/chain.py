@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from . import buffers, stages
+from . import buffers, elementwise, stages
 from .decisions import RULES, Decisions
 
 MEMORY = 256 << 20          # bytes of activations at a time, unless the caller says less: larger batches go in parts
@@ -42,19 +42,21 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
     return y, Saved(parts, steps) if keep else None
 
 
-def chain_backward_input(dy, saved, rules):
-    """dx of a chain; rules as in `reference`."""
+def chain_backward_input(dy, saved, rules, more=None, own=False):
+    """dx of a chain; see `reference`."""
     if isinstance(saved, list):
-        return _backward_singly(dy, saved, rules)
-    dy = np.asarray(dy, np.float32)
+        return _backward_singly(dy if more is None else dy + more, saved, rules)
+    dy, more = np.asarray(dy, np.float32), None if more is None else np.asarray(more, np.float32)
     first_stage, last_stage = saved.parts[0][1][0][0], saved.parts[0][1][-1][0]
     shape = (saved.parts[-1][0] + saved.parts[-1][1][0][0].x_shape[0], *last_stage.y_shape[1:])
-    if dy.shape != shape:
-        raise ValueError(f"chain_backward_input: dy {dy.shape} must have the shape of the chain's output, {shape}")
+    for given in (dy, more):
+        if given is not None and given.shape != shape:
+            raise ValueError(f"chain_backward_input: dy {given.shape} must have the shape of the chain's output, "
+                             f"{shape}")
     dx = buffers.empty((dy.shape[0], *first_stage.x_shape[1:]), np.float32)
     for first, plan, kept in saved.parts:
         last = first + plan[0][0].x_shape[0]
-        _backward(dy[first:last], dx[first:last], plan, kept, rules)
+        _backward(dy[first:last], dx[first:last], plan, kept, rules, None if more is None else more[first:last], own)
     return dx
 
 
@@ -119,19 +121,20 @@ def _forward(x, y, plan, keep):
     return kept
 
 
-def _backward(dy, dx, plan, kept, rules):
+def _backward(dy, dx, plan, kept, rules, more=None, own=False):
     """Fill dx. The `dy` that a stage is handed has been through the rule of the ReLU at the end of that stage."""
     arenas = _Arenas(plan)
     spread = False                          # dy has the size before the stage's pooling
     if not (plan[-1][0].relu and _rule(plan[-1], rules) in RULES):
-        dy = np.ascontiguousarray(dy)       # `pull` reads a part of a larger array's channels as it stands
+        # `pull` adds what has arrived, and reads a part of a larger array's channels as it stands; nobody else does
+        dy = np.ascontiguousarray(dy) if more is None else elementwise.apply("add", dy, more)
     try:
         for i in range(len(plan) - 1, -1, -1):
             stage, decisions, rule = plan[i][0], kept[i], _rule(plan[i], rules)
             if i == len(plan) - 1 and stage.relu:
                 if rule in RULES:
-                    through = arenas.array(i, dy.shape)
-                    decisions.pull(dy, rule, through)
+                    through = dy if own and dy.flags.c_contiguous else arenas.array(i, dy.shape)
+                    decisions.pull(dy, rule, through, more)
                     dy = through
                 else:
                     dy, spread = _own_rule(rule, dy, stage, decisions)

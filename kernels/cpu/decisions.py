@@ -61,24 +61,28 @@ class Decisions:
         """Write the bits of y > 0 (kind "bits"), and y = max(y, 0) in place."""
         self._run(_record, y, y, 0)
 
-    def pull(self, dy, rule, dx):
-        """dx = the ReLU's rule ("plain", "guided", "deconv") applied to dy; dx may be dy.
+    def pull(self, dy, rule, dx, more=None):
+        """dx = the ReLU's rule ("plain", "guided", "deconv") applied to dy, or to dy + more; dx may be dy.
         dy may be some of the channels of a larger array."""
-        self._run(_pull_bits if self.kind == "bits" else _pull_bytes, dy, dx, RULES[rule])
+        if more is not None and (self.kind != "bits" or self.shape[3] % v.LANES):
+            dy, more = dy + more, None
+        self._run(_pull_bits if self.kind == "bits" else _pull_bytes, dy, dx, RULES[rule], more)
 
-    def _run(self, job, source, target, rule):
+    def _run(self, job, source, target, rule, more=None):
         N, H, W, K = self.shape
         pitch = source.strides[2]
         if not source.size or source.strides != (H * W * pitch, W * pitch, pitch, 4):
             source, pitch = np.ascontiguousarray(source), 4 * K
+        if more is not None:
+            more = np.ascontiguousarray(more)
         d = np.array([address(source), address(target), self.address, H, W, K, self.rows, self.columns, self.bytes,
-                      rule, pitch], np.int64)
+                      rule, pitch, 0 if more is None else address(more)], np.int64)
         threads.run(job, d, N * H, max(1, (1 << 15) // (W * K)), 2 * 4 * (K + v.LANES))
 
 
 # ------------------------------------------------------------------------------------------------------- kernels
 
-(SOURCE, TARGET, DECISIONS, H, W, K, ROWS, COLUMNS, BYTES, RULE, PITCH) = range(11)
+(SOURCE, TARGET, DECISIONS, H, W, K, ROWS, COLUMNS, BYTES, RULE, PITCH, MORE) = range(12)
 
 
 @v.emit(5)
@@ -108,6 +112,31 @@ def _pull_vectors(whole_bytes):
 
 
 pull_bits_vectors, _pull_bytes_vectors = _pull_vectors(False), _pull_vectors(True)
+
+
+@v.emit(6)
+def _pull_sum_vectors(b, source, more, target, decisions, count, rule):
+    loop = v.Loop(b, count, [decisions], step=v.LANES)
+    offset = v.scaled(b, loop.index, 4)
+    dy = b.fadd(v.load(b, b.add(source, offset)), v.load(b, b.add(more, offset)))
+    v.store(b, v.rule(b, dy, v.load_bits(b, loop.carried[0]), rule), b.add(target, offset))
+    loop.end([b.add(loop.carried[0], v.integer(v.BITS_BYTES))])
+
+
+@helper
+def _summed_rows(d, first, last):
+    """Rows of the map, K a multiple of LANES, from the sum of two arrays."""
+    row_bytes = d[W] * d[K] * 4
+    for row in range(first, last):
+        image = row // d[H]
+        decisions = d[DECISIONS] + (image * d[ROWS] + row - image * d[H]) * d[COLUMNS] * d[BYTES]
+        source, more, target = d[SOURCE] + row * d[W] * d[PITCH], d[MORE] + row * row_bytes, d[TARGET] + row * row_bytes
+        if d[PITCH] == d[K] * 4:
+            _pull_sum_vectors(source, more, target, decisions, d[W] * d[K], d[RULE])
+            continue
+        for j in range(d[W]):
+            _pull_sum_vectors(source + j * d[PITCH], more + j * d[K] * 4, target + j * d[K] * 4,
+                              decisions + j * d[BYTES], d[K], d[RULE])
 
 
 @helper
@@ -140,7 +169,10 @@ def _record(d, scratch, first, last):
 
 @kernel
 def _pull_bits(d, scratch, first, last):
-    _rows(d, scratch, first, last, pull_bits_vectors)
+    if d[MORE]:
+        _summed_rows(d, first, last)
+    else:
+        _rows(d, scratch, first, last, pull_bits_vectors)
 
 
 @kernel

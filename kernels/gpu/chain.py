@@ -49,9 +49,9 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
     return y, Saved(parts, x.dtype, memory) if keep else None
 
 
-def chain_backward_input(dy, saved, rules):
-    """dx of a chain; rules as in `reference`."""
-    dy = launch.ready("chain_backward_input", dy)
+def chain_backward_input(dy, saved, rules, more=None, own=False):
+    """dx of a chain; see `reference`."""
+    dy = launch.ready("chain_backward_input", dy if more is None else dy + more)
     if not saved.parts:
         return dy
     last_first, last_plan, _ = saved.parts[-1]

@@ -104,6 +104,44 @@ def test_fused_chain_equals_single_layers(name, rule):
     assert close(dx, dx_true)
 
 
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_gradient_that_arrives_in_two_parts_is_their_sum(name):
+    rng = np.random.default_rng(7)
+    shape, layers = CHAINS[name]
+    steps, weights = draw(rng, shape[3], *layers)
+    y, saved = cpu.chain_forward(rng.standard_normal(shape, np.float32), steps, weights, keep=True)
+    wide = rng.standard_normal((*y.shape[:3], 2 * y.shape[3]), np.float32)
+    for own in (False, True):
+        for dy in (rng.standard_normal(y.shape, np.float32), wide[..., :y.shape[3]]):       # and a part of channels
+            more = rng.standard_normal(y.shape, np.float32)
+            before = dy.copy(), more.copy()
+            for rules in (["guided" if step.kind == "relu" else None for step in steps],
+                          [(lambda dy, positive: dy * positive) if step.kind == "relu" else None for step in steps]):
+                got = cpu.chain_backward_input(dy, saved, rules, more, own)
+                assert np.array_equal(got, cpu.chain_backward_input(before[0] + before[1], saved, rules))
+                assert np.array_equal(more, before[1]) and (own or np.array_equal(dy, before[0]))
+                dy[...] = before[0]
+
+
+@compiled
+def test_both_parts_of_a_gradient_have_the_shape_of_the_output():
+    steps, weights, x, _ = vgg_like()
+    y, saved = cpu.chain_forward(x, steps, weights, keep=True)
+    for dy, more in ((y[:, 1:], None), (y, y[:, 1:]), (y[:, 1:], y[:, 1:])):
+        with pytest.raises(ValueError, match="must have the shape of the chain's output"):
+            cpu.chain_backward_input(dy, saved, [None] * len(steps), more)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_pass_without_a_gradient_to_follow_has_the_same_bits(name):
+    rng = np.random.default_rng(8)
+    shape, layers = CHAINS[name]
+    steps, weights = draw(rng, shape[3], *layers)
+    x = rng.standard_normal(shape, np.float32)
+    kept, bare = (cpu.chain_forward(x, steps, weights, keep=keep)[0] for keep in (True, False))
+    assert np.array_equal(kept, bare)
+
+
 def test_rules_may_differ_from_layer_to_layer_and_be_functions():
     rng = np.random.default_rng(2)
     shape, layers = CHAINS["vgg, three blocks"]
