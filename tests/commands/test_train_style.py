@@ -87,13 +87,13 @@ def test_the_file_says_how_it_came_about_and_names_no_folder_above_the_pictures(
 
 def test_several_styles_learn_in_turn_and_keep_their_names(net, folder, stripes, tmp_path):
     train_style(net, list(stripes), names=["red", "blue"], data=[str(folder / "data")], out=str(tmp_path / "s.h5"),
-                steps=160, **SMALL, rate=1e-2)
+                steps=160, **SMALL, rate=1e-2, seed=1)      # of the seeds tried the one that rounding changes least
     made = read(tmp_path / "s.h5")
     picture = np.array(Image.open(folder / "data" / "1.png"))
     assert style_names(made) == ["red", "blue"]
     red, blue, second, mixed = (stylize(made, picture, **how).values[0] for how in (
         {"style": "red"}, {"style": "blue"}, {"style": "2"}, {"blend": [1.0, 1.0]}))
-    assert red[..., 0].mean() - red[..., 2].mean() > blue[..., 0].mean() - blue[..., 2].mean() + 10
+    assert red[..., 0].mean() - red[..., 2].mean() > blue[..., 0].mean() - blue[..., 2].mean() + 50
     assert np.array_equal(blue, second) and np.array_equal(stylize(made, picture).values[0], red)
     assert not np.array_equal(mixed, red)
     assert np.array_equal(mixed, stylize(blended(made, [1, 1]), picture).values[0])
