@@ -310,8 +310,9 @@ def gram(x):
 # ---------------------------------------------------------------------------------------------------------- chains
 
 
-def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None):
-    """Run a chain (see chain.py). -> y, saved. keep False: no gradient will be asked, saved is None.
+def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None, out=None):
+    """Run a chain (see chain.py). -> y, saved. keep False: no gradient will be asked, saved is None. out: an array for
+    y, which may be some of the channels of a larger one.
 
     `saved` is opaque and may be used for any number of backward passes. `memory`: bytes the work buffers may take, or
     None. `cache`: a dict that belongs to the chain, in which a set may keep what it derives from the weights, which are
@@ -332,7 +333,9 @@ def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cac
         else:
             raise ValueError(f"chain_forward: no kind {step.kind!r}; a chain has conv, relu, max_pool, avg_pool")
         saved.append((step, weight, shape, note))
-    return x, saved if keep else None
+    if out is not None:
+        out[...] = x
+    return x if out is None else out, saved if keep else None
 
 
 def describe_chain(x_shape, steps, weights, precision="float32", cache=None):

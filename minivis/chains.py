@@ -5,6 +5,8 @@ inside. The kernel set gets it as a whole and may fuse it (see kernels/chain.py)
 """
 from typing import NamedTuple
 
+import numpy as np
+
 from . import kernels
 from .kernels.chain import Step
 from .shapes import pads, steps
@@ -20,6 +22,7 @@ class Run(NamedTuple):
     steps: list | None
     reads: tuple            # the values it needs
     done_with: list         # values that nobody needs afterwards
+    into: tuple | None = None       # (concat layer, its shape, first channel, last): the result's place in that layer
 
 
 def plan(table, names, shapes, asked, start, fusible, pool=None, learning=()):
@@ -39,8 +42,41 @@ def plan(table, names, shapes, asked, start, fusible, pool=None, learning=()):
         steps = [step_of(table[name], shapes[table.reads[name][0]], pool)
                  for name in run if table[name].kind != "dropout"] if chained else None
         done = [name for name, at in last.items() if at == i and name not in asked]
-        result.append(Run(run, layers, steps, table.reads[run[0]], done))
+        into = _part_of_joint(table, names, shapes, asked, start, run[-1]) if chained else None
+        result.append(Run(run, layers, steps, table.reads[run[0]], done, into))
     return result
+
+
+def _part_of_joint(table, names, shapes, asked, start, name):
+    """Run.into, if the values of layer `name` are needed for nothing but to be joined to others."""
+    readers = [n for n in names if n != start and name in table.reads[n]]
+    if len(readers) != 1 or name in asked or table[readers[0]].kind != "concat":
+        return None
+    sources = list(table.reads[readers[0]])
+    if sources.count(name) > 1:
+        return None
+    first = sum(shapes[n][2] for n in sources[:sources.index(name)])
+    return readers[0], shapes[readers[0]], first, first + shapes[name][2]
+
+
+class Joints:
+    """The arrays of concatenations while a network runs: what is made only to be joined is made in its place."""
+
+    def __init__(self):
+        self.arrays = {}
+
+    def part(self, run, x):
+        """Where a run on x is to leave its result; None: anywhere. On a GPU a copy would be made all the same."""
+        if run.into is None or not isinstance(x.data, np.ndarray):
+            return None
+        name, shape, first, last = run.into
+        if name not in self.arrays:
+            self.arrays[name] = kernels.empty((len(x.data), *shape), x.data)
+        return self.arrays[name][..., first:last]
+
+    def whole(self, run):
+        """The array that a concatenation fills up, or None."""
+        return self.arrays.pop(run.names[0], None)
 
 
 def _kind(layer, pool):
@@ -127,18 +163,20 @@ class Chain(Op):
     steps    what the kernels run; weights: one entry per step, (w, b) or None, frozen
     cache    a dict for what the kernel set derives from the weights
     memory   bytes that work buffers may take, or None
+    out      an array for y, perhaps some of the channels of a larger one
     """
     kind = "chain"
     new_gradients = adds = True
 
-    def __init__(self, layers, steps, weights, precision, cache, memory=None):
+    def __init__(self, layers, steps, weights, precision, cache, memory=None, out=None):
         self.layers, self.steps, self.weights, self.precision, self.cache = layers, steps, weights, precision, cache
-        self.memory = memory
+        self.memory, self.out = memory, out
 
     def forward(self, x):
         y, self.saved = kernels.of(x).chain_forward(x, self.steps, self.weights, keep=self.needs[0],
-                                                    precision=self.precision, memory=self.memory, cache=self.cache)
-        self.weights = self.cache = None        # `saved` has what the way back needs
+                                                    precision=self.precision, memory=self.memory, cache=self.cache,
+                                                    out=self.out)
+        self.weights = self.cache = self.out = None     # `saved` has what the way back needs
         return y
 
     def backward(self, dy):

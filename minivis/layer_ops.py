@@ -21,12 +21,15 @@ GPU_ONLY = ("tf32", "float16")
 
 
 def run_layer(layer, inputs, weights, *, pool=None, train=None, keep=False, precision="float32", statistics=None,
-              rectify=False):
+              rectify=False, out=None):
     """The output Tensor of one layer. Its op bears the layer's name and, with keep, holds its input in op.x (a tuple of
     arrays if there are several). See Network.__call__ for pool and train; `statistics` collects those of a batch.
-    rectify: the ReLU behind a batch normalisation in training is part of it.
+    rectify: the ReLU behind a batch normalisation in training is part of it. out: the array of a concatenation, in
+    which some of the inputs lie in their place.
     """
     op = BatchNormTrain(layer["eps"], rectify=True) if rectify else _make(layer, pool, train, precision)
+    if out is not None:
+        op = Concatenate(out=out)
     op.layer = layer.name
     if layer.kind in ("add", "multiply") and len(inputs) > 2:
         return _pairwise(op, inputs, keep)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from . import accounting, kernels
-from .chains import FUSED, Chain, plan
+from .chains import FUSED, Chain, Joints, plan
 from .errors import MinivisError
 from .layer_ops import PRECISIONS, check_precision, run_layer
 from .layers import Table, did_you_mean
@@ -72,15 +72,15 @@ class Network:
             raise MinivisError(f"net(x): keep={keep!r} must be None or 'inputs', pool={pool!r} None, 'avg' or 'max'")
         x = self._as_input(x, start)
         runs = self._plan(frozenset(asked.values()), x.shape[1:], start, pool, keep is None, train is not None)
-        values, statistics = {start: x}, {}
+        values, statistics, joints = {start: x}, {}, Joints()
         for run in runs:
             inputs = [values[name] for name in run.reads]
             if run.steps is not None:
-                y = self._run_chain(run, pool, *inputs)
+                y = self._run_chain(run, pool, *inputs, joints.part(run, inputs[0]))
             else:
                 y = run_layer(self.table[run.names[0]], inputs, self.weights, pool=pool, train=train,
                               keep=keep == "inputs", precision=self.precision, statistics=statistics,
-                              rectify=len(run.names) > 1)
+                              rectify=len(run.names) > 1, out=joints.whole(run))
             values[run.names[-1]] = y
             del inputs, y
             for name in run.done_with:
@@ -112,7 +112,7 @@ class Network:
         """The chains.Runs of net(x) for one picture of `shape` (H, W, C): see accounting.plan."""
         return self._plan(frozenset([self.output_layer]), tuple(shape), self.table.names[0], None, True, False)
 
-    def _run_chain(self, run, pool, x):
+    def _run_chain(self, run, pool, x, out):
         key = tuple(run.names), pool
         weights = [self.pair(name) if kind == "conv" else None for name, kind in run.layers if kind != "dropout"]
         known, cache = self._caches.get(key, (weights, None))
@@ -122,7 +122,7 @@ class Network:
         if cache is None:
             cache = {"weights": self.derived}
             self._caches[key] = weights, cache
-        return Chain(run.layers, run.steps, weights, self.precision, cache, self.memory)(x)
+        return Chain(run.layers, run.steps, weights, self.precision, cache, self.memory, out)(x)
 
     def pair(self, name):
         """(weight, bias or None) of a layer, arrays."""

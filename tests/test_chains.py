@@ -208,3 +208,50 @@ def test_rounding_turns_fewer_than_one_in_a_hundred_thousand_decisions(name, sid
     for r in relus:
         error = np.abs(single[r].data - double[r].data).max()
         assert 0 < error <= 1e-5 * np.abs(double[r].data).max()
+
+
+JOINED = [
+    Layer("input", "input", shape=[9, 8, 3]),
+    Layer("a", "conv", filters=20, kernel=[3, 3], pad=1), Layer("ar", "relu"),
+    Layer("b", "conv", "ar", filters=24, kernel=[1, 1]), Layer("br", "relu"),
+    Layer("c", "conv", "ar", filters=18, kernel=[3, 3], pad=1),
+    Layer("d", "conv", "ar", filters=4, kernel=[3, 3], pad=1, groups=2), Layer("dr", "relu"),
+    Layer("first", "concat", ["br", "c", "dr"]),
+    Layer("e", "conv", "first", filters=17, kernel=[3, 3], pad=1), Layer("er", "relu"),
+    Layer("f", "conv", "ar", filters=19, kernel=[3, 3], pad=1), Layer("fr", "relu"),
+    Layer("second", "concat", ["first", "er", "fr"]),           # like a dense block; one part is no chain's
+    Layer("twice", "conv", "second", filters=16, kernel=[1, 1]),
+    Layer("third", "concat", ["twice", "twice"]),
+    Layer("logits", "global_avg_pool"),
+]
+
+
+def joined_network(precision="float32"):
+    return Network(JOINED, random_weights(JOINED, seed=5), logits_layer="logits", precision=precision)
+
+
+def places(asked):
+    net = joined_network()
+    found = net._plan(frozenset(asked), (9, 8, 3), "input", None, True, False)
+    return {run.names[-1]: run.into and (run.into[0], *run.into[2:]) for run in found if run.steps}
+
+
+def test_what_is_made_only_to_be_joined_is_made_in_its_place():
+    assert places(["logits"]) == {"ar": None, "br": ("first", 0, 24), "c": ("first", 24, 42), "dr": ("first", 42, 46),
+                                  "er": ("second", 46, 63), "fr": ("second", 63, 82), "twice": None}
+    assert places(["logits", "c", "er"]) == places(["logits"]) | {"c": None, "er": None}
+
+
+@pytest.mark.parametrize("asked", [["logits"], ["logits", "c", "first"], ["er", "third", "second"]])
+def test_joined_in_place_or_copied_values_and_gradients_are_the_same(asked):
+    x = np.random.default_rng(6).normal(0, 1, (2, 9, 8, 3)).astype(np.float32)
+    found = []
+    for net, keep in ((joined_network(), None), (joined_network(), "inputs"), (joined_network("float64"), None)):
+        t = Tensor(x.astype(net.dtype), needs_grad=True)
+        values = net(t, layers=asked, keep=keep)
+        arrays = [values[name].numpy() for name in asked]
+        assert len({id(a if a.base is None else a.base) for a in arrays}) == len(asked)      # each its own
+        found.append([*arrays, *(gradient(values[name], t) for name in asked)])
+    for one, plain, exact in zip(*found):
+        assert np.abs(one - exact).max() <= 1e-5 * np.abs(exact).max()
+        assert np.abs(plain - exact).max() <= 1e-5 * np.abs(exact).max()

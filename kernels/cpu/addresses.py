@@ -26,6 +26,13 @@ int32_at = _pointer_maker("int32")
 int64_at = _pointer_maker("int64")
 
 
+def are_channels(array):
+    """Whether (N, H, W, K) numbers are some, or all, of the channels of a contiguous array."""
+    _, H, W, K = array.shape
+    pitch, size = array.strides[2], array.itemsize
+    return pitch >= K * size and pitch % size == 0 and array.strides == (H * W * pitch, W * pitch, pitch, size)
+
+
 def address(array):
     """Where a NumPy array begins."""
     return array.__array_interface__["data"][0]

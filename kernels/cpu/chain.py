@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from . import buffers, elementwise, stages
+from .addresses import are_channels
 from .decisions import RULES, Decisions
 
 MEMORY = 256 << 20          # bytes of activations at a time, unless the caller says less: larger batches go in parts
@@ -23,22 +24,29 @@ class Saved:
         self.parts, self.steps = parts, steps       # parts: [(first picture, stages, decisions of each)]
 
 
-def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None):
-    """Run a chain (see chain.py). -> y, saved. keep False: no gradient will be asked, saved is None."""
+def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None, out=None):
+    """Run a chain (see chain.py). -> y, saved; see `reference`."""
     if x.dtype != np.float32 or precision == "float64" or not any(step.kind == "conv" for step in steps):
-        return forward_singly(x, steps, weights, keep, precision)
+        return forward_singly(x, steps, weights, keep, precision, out=out)
     x = np.ascontiguousarray(x)
     cache = {} if cache is None else cache
     one = _plan(x.shape[1:], 1, steps, weights, precision, cache, keep)
     most = min(memory or MEMORY, MEMORY)
     batch = max(1, min(x.shape[0], most // one.bytes))
-    y = buffers.empty((x.shape[0], *one[-1][0].y_shape[1:]), np.float32)
+    shape = (x.shape[0], *one[-1][0].y_shape[1:])
+    if out is not None and (out.shape != shape or out.dtype != np.float32):
+        raise ValueError(f"chain_forward: out {out.shape}, {out.dtype}, must be {shape}, float32")
+    in_place = out is not None and (out.flags.c_contiguous or (one[-1][0].writes_parts and are_channels(out)))
+    y = out if in_place else buffers.empty(shape, np.float32)
     parts = []
     for first in range(0, x.shape[0], batch):
         part = x[first:first + batch]
         plan = _plan(x.shape[1:], len(part), steps, weights, precision, cache, keep)
         kept = _forward(part, y[first:first + batch], plan, keep)
         parts.append((first, plan, kept))
+    if out is not None and not in_place:
+        out[...] = y
+        y = out
     return y, Saved(parts, steps) if keep else None
 
 
@@ -176,7 +184,7 @@ def _own_rule(rule, dy, stage, decisions):
 # ----------------------------------------------------------------------------------------------- one op at a time
 
 
-def forward_singly(x, steps, weights, keep, precision="float32", memory=None, cache=None):
+def forward_singly(x, steps, weights, keep, precision="float32", memory=None, cache=None, out=None):
     """float64, chains without a convolution, and where nothing can be compiled: the set's single kernels in turn."""
     from .. import cpu  # here, since that module imports this one
     saved = []
@@ -193,7 +201,9 @@ def forward_singly(x, steps, weights, keep, precision="float32", memory=None, ca
         else:
             raise ValueError(f"chain_forward: no kind {step.kind!r}; a chain has conv, relu, max_pool, avg_pool")
         saved.append((step, weight, shape, note))
-    return x, saved if keep else None
+    if out is not None:
+        out[...] = x
+    return x if out is None else out, saved if keep else None
 
 
 def _backward_singly(dy, saved, rules):

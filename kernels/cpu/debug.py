@@ -7,6 +7,8 @@ import os
 
 import numpy as np
 
+from .addresses import are_channels
+
 ON = os.environ.get("MINIVIS_DEBUG", "0") not in ("", "0")
 
 
@@ -21,6 +23,13 @@ def check_array(name, array, shape=None):
     demand(array.flags.c_contiguous, f"{name} {array.shape} is not contiguous")
     demand(array.__array_interface__["data"][0] % 4 == 0, f"{name} is not aligned")
     demand(shape is None or array.shape == tuple(shape), f"{name} has shape {array.shape}, not {tuple(shape or ())}")
+
+
+def check_part(name, array):
+    """As check_array, or some of the channels of such an array."""
+    demand(array.dtype == np.float32, f"{name} has dtype {array.dtype}, not float32")
+    demand(are_channels(array),
+           f"{name} {array.shape} with strides {array.strides} is no part of the channels of a contiguous array")
 
 
 def check_winograd(d, x, w, y, m, bias, decisions, unpool):
@@ -40,7 +49,7 @@ def check_winograd(d, x, w, y, m, bias, decisions, unpool):
         TURNED,
     )
     check_array("x", x)
-    check_array("y", y)
+    check_part("y", y)
     check_array("bias", bias)
     check_array("weights", w.values)
     inner, outer = w.channels[::-1] if d[TURNED] else w.channels

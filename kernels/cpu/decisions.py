@@ -10,7 +10,7 @@ import numpy as np
 
 from . import threads
 from . import vector as v
-from .addresses import address
+from .addresses import address, are_channels
 from .compile_cache import helper, kernel
 from .winograd_transforms import POSITIVE
 
@@ -71,7 +71,7 @@ class Decisions:
     def _run(self, job, source, target, rule, more=None):
         N, H, W, K = self.shape
         pitch = source.strides[2]
-        if not source.size or source.strides != (H * W * pitch, W * pitch, pitch, 4):
+        if not source.size or not are_channels(source):
             source, pitch = np.ascontiguousarray(source), 4 * K
         if more is not None:
             more = np.ascontiguousarray(more)

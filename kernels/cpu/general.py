@@ -207,8 +207,11 @@ class _Plan:
         return d, (table, start)
 
     def launch(self, d, source, out, relu=False, decisions=None):
-        """Run with a descriptor of one's own."""
+        """Run with a descriptor of one's own. out may be some of the channels of a larger array where the way is
+        "tiles": there K is nothing but the distance of its positions."""
         d[taps.SOURCE], d[taps.OUT], d[taps.RELU] = address(source), address(out), relu
+        if not out.flags.c_contiguous:
+            d[taps.K] = out.strides[2] // out.itemsize
         if decisions is not None:
             picture, row, position, _ = decisions.memory.strides
             d[taps.BITS:] = decisions.address, row, picture, position
@@ -281,7 +284,7 @@ def forward(x, w, b, stride, pad, dilation, groups, relu=False, decisions=None, 
     """conv2d_forward, and on the way relu: y = max(y, 0), with the signs kept in `decisions` (kind "bits"; groups 1).
 
     cache: a dict in which the packed weights stay, for weights that never change while it lives.
-    out: a contiguous array to fill and give back.
+    out: an array to fill and give back; see _Plan.launch.
     """
     x, w = np.ascontiguousarray(x), np.asarray(w, x.dtype)
     K = w.shape[3]

@@ -5,6 +5,7 @@ single ReLU or pooling. A stage knows its geometry and its weights and holds no 
 handed back to it for the gradient. `plan` is where to read which layer runs how.
 
 Gradients travel between stages as plain (N, H, W, K) arrays. Where a stage ends in a pooling it is the pooled gradient.
+A stage that `writes_parts` can fill some of the channels of a larger array: so what will be joined is never copied.
 """
 import numpy as np
 
@@ -17,6 +18,7 @@ _PACKED_BYTES = 16 << 20    # weights up to here are kept packed for direct conv
 
 class WinogradStage:
     """3x3 convolution by Winograd, + bias, and perhaps ReLU, and perhaps 2x2 pooling after that."""
+    writes_parts = True
 
     def __init__(self, x_shape, step, weight, relu, pool, tile, back_tile, shared):
         self.relu, self.pool, self.tile, self.back_tile = relu, pool, tile, back_tile
@@ -61,7 +63,7 @@ class WinogradStage:
 
 class PictureStage:
     """A convolution from few channels, + bias, and perhaps ReLU."""
-    pool = False
+    pool = writes_parts = False
 
     def __init__(self, x_shape, step, weight, relu, shared):
         w, b = weight
@@ -93,6 +95,7 @@ class DirectStage:
     def __init__(self, x_shape, step, weight, relu, shared):
         self.settings, self.relu, self.x_shape = step.settings, relu, x_shape
         self.w, self.b = weight
+        self.writes_parts = step.settings["groups"] == 1 and self.w.shape[3] > general.FLAT_ROWS
         self.y_shape = (x_shape[0], *reference._output_shape(x_shape, self.w.shape[:2], step.settings["stride"],
                                                               step.settings["pad"], step.settings["dilation"]),
                         self.w.shape[3])
@@ -135,7 +138,7 @@ class DirectStage:
 
 class ReluStage:
     """A ReLU that follows no convolution."""
-    relu, pool = True, False
+    relu, pool, writes_parts = True, False, False
 
     def __init__(self, x_shape):
         self.x_shape = self.y_shape = x_shape
@@ -158,7 +161,7 @@ class ReluStage:
 
 class PoolStage:
     """A pooling that no convolution's kernel does."""
-    relu = pool = False
+    relu = pool = writes_parts = False
 
     def __init__(self, x_shape, step):
         self.kind, self.settings, self.x_shape = step.kind, step.settings, x_shape

@@ -79,7 +79,8 @@ def pad_bias(b):
 
 
 def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=None, rule=0, unpool=None):
-    """y = finish(x convolved with w). x, y contiguous float32 (N, H, W, C) and (N, H, W, K); w: Weights.
+    """y = finish(x convolved with w). x, y float32 (N, H, W, C) and (N, H, W, K), contiguous but that y may be some of
+    the channels of a larger array; w: Weights.
 
     m: the tile. pad: (top, left); y's size says the rest. turned: w is that of the layer whose gradient this is.
     bias: pad_bias(b). decisions: Decisions, written by RELU and POOL, read by MASK and POOL_MASK, with a rule's number.
@@ -89,6 +90,7 @@ def convolve(x, w, y, m, pad, bias=None, turned=False, finish=PLAIN, decisions=N
     d = [0] * jobs.FIELDS
     d[jobs.X], d[jobs.WEIGHTS], d[jobs.Y] = address(x), address(w.values), address(y)
     d[jobs.IMAGES:jobs.W_K + 1] = (*x.shape, *y.shape[1:], *pad, *w.channels)
+    d[jobs.PITCH] = y.strides[2] // t.SIZE
     d[jobs.BLOCKED], d[jobs.TURNED], d[jobs.FINISH], d[jobs.RULE] = w.is_blocked, turned, finish, rule
     if bias is None:
         bias = np.zeros(_whole(y.shape[3]), np.float32)

@@ -20,7 +20,9 @@ SPARE_BYTES = 9 * v.LANES * v.LANES * t.SIZE
  W_C, W_K, BLOCKED, TURNED,                                         # weights (3, 3, W_C, W_K), see _weights
  TILE_ROWS, TILE_COLUMNS, TILES, FIRST_TILE, COUNT,                 # tiles of a picture, of an item, of this call
  DEPTH, WIDTH,                                                      # input channels and outputs of a block of U
- PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS, FIELDS) = range(36)
+ PHASE, FINISH, RULE, DECISION_ROWS, DECISION_COLUMNS, UNPOOL_ROWS, UNPOOL_COLUMNS,
+ PITCH,                                                             # from a position of y to the next: K or more
+ FIELDS) = range(37)
 ALL, FILTERS, INPUTS, PRODUCTS = range(4)                          # phase, see _work
 PLAIN, RELU, POOL, MASK, POOL_MASK = range(5)                      # finish
 
@@ -215,7 +217,7 @@ def _outputs(d, products, tiles, start, count, k, width, patch, m, finish, one, 
     whole = _up(width, PANEL)
     component = tiles * whole * t.SIZE + PAD
     side = m // 2 if d[FINISH] == POOL else m                   # numbers of y per tile and direction
-    y_column = d[K] * t.SIZE
+    y_column = d[PITCH] * t.SIZE
     y_row = d[YW] * y_column
     channels = _up(d[K], v.LANES)
     if d[FINISH] == POOL or d[FINISH] == POOL_MASK:

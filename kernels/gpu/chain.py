@@ -23,8 +23,12 @@ class Saved:
         self.parts, self.dtype, self.workspace = parts, dtype, workspace    # parts: [(first picture, plan, kept)]
 
 
-def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None):
-    """Run a chain (see chain.py). -> y, saved. keep False: no gradient will be asked, saved is None."""
+def chain_forward(x, steps, weights, keep, precision="float32", memory=None, cache=None, out=None):
+    """Run a chain (see chain.py). -> y, saved; see `reference`."""
+    if out is not None:
+        y, saved = chain_forward(x, steps, weights, keep, precision, memory, cache)
+        out[...] = y
+        return out, saved
     x = launch.ready("chain_forward", x)
     if precision not in PRECISIONS:
         raise ValueError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")

@@ -133,6 +133,36 @@ def test_both_parts_of_a_gradient_have_the_shape_of_the_output():
 
 
 @pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("channels", [1, 40])
+def test_a_chain_may_fill_some_of_the_channels_of_a_larger_array(name, channels):
+    rng = np.random.default_rng(9)
+    shape, layers = CHAINS[name]
+    steps, weights = draw(rng, shape[3], *layers)
+    if channels == 1:                   # fewer than a tile's
+        steps, weights = draw(rng, shape[3], (conv(), 3, 3, channels), RELU)
+    x = rng.standard_normal(shape, np.float32)
+    alone, _ = cpu.chain_forward(x, steps, weights, keep=True)
+    K = alone.shape[3]
+    for first, total in ((0, K), (0, K + 3), (16, K + 16), (5, K + 17)):
+        for keep in (True, False):
+            for memory in (None, 1):
+                whole = np.full((*alone.shape[:3], total), 7, np.float32)
+                out = whole[..., first:first + K]
+                y, saved = cpu.chain_forward(x, steps, weights, keep=keep, memory=memory, out=out)
+                assert y is out and np.array_equal(y, alone)
+                assert (np.delete(whole, np.s_[first:first + K], axis=3) == 7).all()
+    scattered = np.full((*alone.shape[:2], 2 * alone.shape[2], K), 7, np.float32)[:, :, ::2]
+    assert np.array_equal(cpu.chain_forward(x, steps, weights, keep=False, out=scattered)[0], alone)
+    if not cpu._plain_only:
+        with pytest.raises(ValueError, match="must be"):
+            cpu.chain_forward(x, steps, weights, keep=False, out=scattered[:, 1:])
+    dy, rules = rng.standard_normal(alone.shape, np.float32), [None] * len(steps)
+    _, saved = cpu.chain_forward(x, steps, weights, keep=True, out=np.empty((*alone.shape[:3], K + 8), "f")[..., 8:])
+    _, saved_alone = cpu.chain_forward(x, steps, weights, keep=True)
+    assert np.array_equal(*(cpu.chain_backward_input(dy, s, rules) for s in (saved, saved_alone)))
+
+
+@pytest.mark.parametrize("name", CHAINS)
 def test_a_pass_without_a_gradient_to_follow_has_the_same_bits(name):
     rng = np.random.default_rng(8)
     shape, layers = CHAINS[name]
