@@ -10,6 +10,8 @@ approximate inference for faster occlusion-based deep CNN explanations", SIGMOD,
 Layers after a global average or a flattening read everything and run whole, as do the rare kinds for which a box would
 not pay (dirty_boxes.WHOLE).
 """
+import functools
+
 import numpy as np
 
 from . import kernels
@@ -140,7 +142,7 @@ class Incremental:
             else:
                 found.append(self._weighed_boxes(where, cells, weights))
             if sum(map(len, waiting)) >= DENSE_ROWS:
-                rows = self._joined(waiting)
+                rows = self._one_after_another(waiting)
                 finish(rows[:DENSE_ROWS])
                 waiting = [rows[DENSE_ROWS:]]
             try:
@@ -150,10 +152,10 @@ class Incremental:
                     raise
                 break
         if any(map(len, waiting)):
-            finish(self._joined(waiting))
-        return self._joined(found)
+            finish(self._one_after_another(waiting))
+        return self._one_after_another(found)
 
-    def _joined(self, arrays):
+    def _one_after_another(self, arrays):
         return arrays[0] if len(arrays) == 1 else self.xp.concatenate(arrays)
 
     # -------------------------------------------------------------------------------------------------- one layer
@@ -178,10 +180,13 @@ class Incremental:
         dirty, found = where[last], Patches(len(where[last].start))
         for size, members in self._batches(name, sources, self.reach.tiled(last, dirty.size, TILE // scale), scale):
             start = np.minimum(dirty.start[members], np.subtract(self.shapes[last][:2], size))
-            inputs = [self._cut(name, source, where, cells, members, scale * start, scaled(size, scale))
-                      for source in sources]
-            found.put(members, self._compute(together, inputs, start, size), dirty.start[members] - start,
-                      dirty.size[members])
+            cut = functools.partial(self._cut, name, where=where, cells=cells, members=members, start=scale * start,
+                                    size=scaled(size, scale))
+            if layer.kind == "concat":
+                y = self._joined_boxes(name, cut, len(members), size)
+            else:
+                y = self._compute(together, [cut(source) for source in sources], start, size)
+            found.put(members, y, dirty.start[members] - start, dirty.size[members])
         cells[last] = found
 
     def _batches(self, name, sources, size, scale):
@@ -194,7 +199,16 @@ class Incremental:
             for first in range(0, len(members), step):
                 yield box, members[first:first + step]
 
-    def _cut(self, name, source, where, cells, members, start, size):
+    def _joined_boxes(self, name, cut, count, size):
+        """A concatenation: what it joins is cut out into its channels."""
+        y, first = kernels.empty((count, *size, self.shapes[name][2]), self.clean), 0
+        for source in self.table.reads[name]:
+            last = first + self.shapes[source][2]
+            cut(source, out=y[..., first:last])
+            first = last
+        return y
+
+    def _cut(self, name, source, where, cells, members, start, size, out=None):
         """(n, h, w, C): what outputs of boxes of `size` at `start` read in `source`, of the pictures `members`."""
         shape, values = size, self.values[source]
         if self.table[name].kind in WINDOWS:
@@ -206,7 +220,7 @@ class Incremental:
         else:
             before = [0, 0]
         return cpu.cut_boxes(values, start + before, shape, cells[source], members,
-                             where[source].start[members] - start)
+                             where[source].start[members] - start, out)
 
     def _with_padding(self, name, source, geometry):
         """The clean values of `source` with all the padding that layer `name` reads around them."""

@@ -13,32 +13,37 @@ _ENTRIES = 8            # of a row of the table of pictures: 0:top 1:left of the
 #                         cells (address 0: none) 5:words from a row of theirs to the next, 6:row 7:column of the box
 #                         where they begin, perhaps outside
 # descriptor: 0:batch 1:values 2:words of a row of values 3:height 4:width of a box 5:words of a cell 6:table
+#             7:words from a cell of the batch to the next: more where the boxes are some of its channels
 
 
 @helper
-def _copy(source, target, words):
-    a, b = float32_at(source), float32_at(target)
-    for i in range(words):
-        b[i] = a[i]
+def _copy(source, target, cells, cell, pitch):
+    """cells x cell words from source to target, where they are `pitch` words apart."""
+    if pitch == cell:
+        cell, cells = cell * cells, 1
+    for j in range(cells):
+        a, b = float32_at(source + 4 * j * cell), float32_at(target + 4 * j * pitch)
+        for i in range(cell):
+            b[i] = a[i]
 
 
 @kernel
 def _cut(d, scratch, first, last):
-    row, height, width, cell = d[2], d[3], d[4], d[5]
+    row, height, width, cell, pitch = d[2], d[3], d[4], d[5], d[7]
     for i in range(first, last):
         p = int64_at(d[6] + 8 * _ENTRIES * i)
-        target = d[0] + 4 * i * height * width * cell
+        target = d[0] + 4 * i * height * width * pitch
         left, right = max(0, p[7]), min(width, p[7] + p[4])
         covered = p[2] != 0 and left < right
         for r in range(height):
-            source, out = d[1] + 4 * ((p[0] + r) * row + p[1] * cell), target + 4 * r * width * cell
+            source, out = d[1] + 4 * ((p[0] + r) * row + p[1] * cell), target + 4 * r * width * pitch
             if covered and p[6] <= r < p[6] + p[3]:             # no number is written twice
                 new = p[2] + 4 * ((r - p[6]) * p[5] + (left - p[7]) * cell)
-                _copy(source, out, left * cell)
-                _copy(new, out + 4 * left * cell, (right - left) * cell)
-                _copy(source + 4 * right * cell, out + 4 * right * cell, (width - right) * cell)
+                _copy(source, out, left, cell, pitch)
+                _copy(new, out + 4 * left * pitch, right - left, cell, pitch)
+                _copy(source + 4 * right * cell, out + 4 * right * pitch, width - right, cell, pitch)
             else:
-                _copy(source, out, width * cell)
+                _copy(source, out, width, cell, pitch)
 
 
 class Patches:
@@ -76,25 +81,26 @@ class Patches:
         return found
 
 
-def cut_boxes(values, places, shape, cells, members, offsets):
+def cut_boxes(values, places, shape, cells, members, offsets, out=None):
     """(n, h, w, C): box i is values[0, top:top+h, left:left+w] with the cells of picture members[i] laid over it, cut
     off where they overhang.
 
     values (1, H, W, C), contiguous; places (n, 2): top and left, inside; shape (h, w); cells: Patches whose batches are
-    contiguous; offsets (n, 2): the row and column of the box where the cells begin, perhaps negative.
+    contiguous; offsets (n, 2): the row and column of the box where the cells begin, perhaps negative. out: an array for
+    the boxes, which may be some of the channels of a contiguous one.
     """
     n, C, words = len(places), values.shape[3], values.itemsize // 4
     table = np.concatenate([places, cells.table(members), offsets], axis=1).astype(np.int64, copy=False)
-    batch = buffers.empty((n, *shape, C), values.dtype)
-    d = np.array([address(batch), address(values), words * values.shape[2] * C, *shape, words * C, address(table)],
-                 np.int64)
+    batch = buffers.empty((n, *shape, C), values.dtype) if out is None else out
+    d = np.array([address(batch), address(values), words * values.shape[2] * C, *shape, words * C, address(table),
+                  batch.strides[2] // 4], np.int64)
     threads.run(_cut, d, n, chunk=max(1, n // 16))
     return batch
 
 
-def plain(values, places, shape, cells, members, offsets):
+def plain(values, places, shape, cells, members, offsets, out=None):
     """cut_boxes without compiled code."""
-    batch = np.empty((len(places), *shape, values.shape[3]), values.dtype)
+    batch = np.empty((len(places), *shape, values.shape[3]), values.dtype) if out is None else out
     for box, (top, left), member, (row, column) in zip(batch, places, members, offsets):
         box[:] = values[0, top:top + shape[0], left:left + shape[1]]
         new = cells[member]

@@ -23,6 +23,9 @@ def test_compiled_boxes_are_those_of_plain_numpy(dtype, C):
     got = boxes.cut_boxes(values, places, shape, cells, members, offsets)
     wanted = boxes.plain(values, places, shape, cells, members, offsets)
     assert np.array_equal(got, wanted) and got.dtype == dtype
+    whole = np.full((n, *shape, C + 7), 9, dtype)
+    boxes.cut_boxes(values, places, shape, cells, members, offsets, whole[..., 2:2 + C])
+    assert np.array_equal(whole[..., 2:2 + C], wanted) and (np.delete(whole, np.s_[2:2 + C], axis=3) == 9).all()
     changed = [not np.array_equal(b, values[0, t:t + 5, le:le + 4]) for b, (t, le) in zip(got, places)]
     assert any(changed) and not all(changed)
 
