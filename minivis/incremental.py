@@ -19,7 +19,7 @@ from .batching import default_budget, parse_bytes, split
 from .chains import Chain, step_of
 from .dirty_boxes import TILE, WINDOWS, Boxes, Reach, groups, scaled
 from .kernels import cpu
-from .kernels.cpu import threads
+from .kernels.cpu import buffers, threads
 from .kernels.cpu.boxes import Patches
 from .layer_ops import run_layer
 from .layers import Layer
@@ -29,6 +29,7 @@ from .tensor import Tensor
 
 MOST_AT_ONCE = 256      # more pictures in a batch would gain nothing
 CACHED = 8 << 20        # bytes of a batch's cuttings: what is laid out should be read again before it leaves the caches
+KEPT = 128 << 20        # bytes of values that layers leave and the next layers' are laid into
 DENSE_ROWS, LARGE_MATRIX, SLAB = 256, 1 << 20, 256      # rows of a block; the size that needs so many; columns a thread
 
 
@@ -135,22 +136,23 @@ class Incremental:
             values = self._above(rows)
             found.append(values if weights is None else _weighed(values, weights))
 
-        for part in split(len(boxes), each, budget):
-            where, cells = self._below(boxes[part], [content(i) for i in range(part.start, part.stop)])
-            if whole or where is None:
-                waiting.append(self._whole(self.joint, where, cells))
-            else:
-                found.append(self._weighed_boxes(where, cells, weights))
-            if sum(map(len, waiting)) >= DENSE_ROWS:
-                rows = self._one_after_another(waiting)
-                finish(rows[:DENSE_ROWS])
-                waiting = [rows[DENSE_ROWS:]]
-            try:
-                monitor.step(part.stop, len(boxes))
-            except Stop:
-                if not may_stop:
-                    raise
-                break
+        with buffers.Keeping(min(KEPT, budget // 4)):
+            for part in split(len(boxes), each, budget):
+                where, cells = self._below(boxes[part], [content(i) for i in range(part.start, part.stop)])
+                if whole or where is None:
+                    waiting.append(self._whole(self.joint, where, cells))
+                else:
+                    found.append(self._weighed_boxes(where, cells, weights))
+                if sum(map(len, waiting)) >= DENSE_ROWS:
+                    rows = self._one_after_another(waiting)
+                    finish(rows[:DENSE_ROWS])
+                    waiting = [rows[DENSE_ROWS:]]
+                try:
+                    monitor.step(part.stop, len(boxes))
+                except Stop:
+                    if not may_stop:
+                        raise
+                    break
         if any(map(len, waiting)):
             finish(self._one_after_another(waiting))
         return self._one_after_another(found)

@@ -2,8 +2,8 @@
 
 A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. Results
 that live on (`empty`) lie in blocks of the same kind, which go back when nobody refers to them any more. Idle and
-leased blocks together take at most SPARE bytes more than was once leased at the same time; `release` frees what is
-idle.
+leased blocks together take at most SPARE bytes more than was once leased at the same time; `Keeping` allows more for a
+while; `release` frees what is idle.
 """
 import collections
 import math
@@ -18,6 +18,7 @@ SPARE = 32 << 20
 SMALL = 1 << 17         # arrays below come from NumPy, whose small blocks stay with the process anyway
 
 _lock = threading.Lock()
+_spare = SPARE
 _idle = []              # blocks nobody uses, least recently used first
 _lent = 0               # bytes leased now
 _most = 0               # and the most there ever were at once
@@ -37,6 +38,26 @@ class Lease:
     def __exit__(self, *_):
         give(self.block)
         self.block = None
+
+
+class Keeping:
+    """`with Keeping(size):` so many bytes more may lie idle meanwhile: for a loop that makes and drops large arrays of
+    the same sizes again and again."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __enter__(self):
+        self._allow(self.size)
+
+    def __exit__(self, *_):
+        self._allow(-self.size)
+
+    def _allow(self, size):
+        global _spare
+        with _lock:
+            _spare += size
+            _collect()
 
 
 def take(size):
@@ -62,7 +83,7 @@ def empty(shape, dtype):
     are gone. Not counted as leased: what callers keep is theirs."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if not SMALL <= size <= SPARE:
+    if not SMALL <= size <= _spare:
         return np.empty(shape, dtype)
     with _lock:
         block = _found(size, 2 * size + (1 << 20))      # do not bind a huge block for a small need
@@ -72,10 +93,14 @@ def empty(shape, dtype):
     return whole.reshape(shape)
 
 
-def _found(size, most):
+def _collect():
     while _gone:
         _idle.append(_gone.popleft())
-        _trim()
+    _trim()
+
+
+def _found(size, most):
+    _collect()
     fitting = [block for block in _idle if block.size >= size]
     block = min(fitting, key=lambda b: b.size) if fitting else None
     if block is None or block.size > most:
@@ -85,7 +110,7 @@ def _found(size, most):
 
 
 def _trim():
-    while sum(b.size for b in _idle) + _lent > _most + SPARE:
+    while sum(b.size for b in _idle) + _lent > _most + _spare:
         _idle.pop(0)
 
 

@@ -62,6 +62,22 @@ def test_what_many_kept_and_dropped_is_not_kept_idle():
     assert sum(block.size for block in buffers._idle) <= buffers.SPARE
 
 
+def test_more_is_kept_idle_while_a_loop_asks_for_it():
+    shape = (buffers.SPARE // 16,)
+
+    def drop():
+        held = [buffers.empty(shape, np.float32) for _ in range(20)]
+        places = {start(array) for array in held}
+        del held
+        buffers.empty(LARGE, np.float32)
+        return places
+    with buffers.Keeping(5 * buffers.SPARE):
+        first, second = drop(), drop()
+        assert first == second and len(first) == 20
+        assert not buffers.empty((buffers.SPARE // 2,), np.float32).flags.owndata
+    assert sum(block.size for block in buffers._idle) <= buffers.SPARE
+
+
 @pytest.mark.parametrize("size", [1, buffers.SMALL // 4 - 1, buffers.SPARE // 4 + 1])
 def test_small_and_huge_arrays_are_numpys_own(size):
     assert buffers.empty((size,), np.float32).flags.owndata
