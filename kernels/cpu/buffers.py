@@ -57,7 +57,7 @@ class Keeping:
         global _spare
         with _lock:
             _spare += size
-            _collect()
+            _trim()
 
 
 def take(size):
@@ -93,20 +93,15 @@ def empty(shape, dtype):
     return whole.reshape(shape)
 
 
-def _collect():
+def _found(size, most):
     while _gone:
         _idle.append(_gone.popleft())
-    _trim()
-
-
-def _found(size, most):
-    _collect()
-    fitting = [block for block in _idle if block.size >= size]
-    block = min(fitting, key=lambda b: b.size) if fitting else None
-    if block is None or block.size > most:
-        return fresh(size)
-    _remove(block)
-    return block
+        _trim()
+    best = None
+    for i, block in enumerate(_idle):
+        if size <= block.size <= most and (best is None or block.size < _idle[best].size):
+            best = i
+    return fresh(size) if best is None else _idle.pop(best)
 
 
 def _trim():
@@ -138,10 +133,3 @@ def fresh(size):
     except OSError:         # a kernel without them
         pass
     return memory[start:start + size]
-
-
-def _remove(block):
-    for i, other in enumerate(_idle):
-        if other is block:
-            del _idle[i]
-            return
