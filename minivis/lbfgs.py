@@ -3,8 +3,8 @@
 Liu and Nocedal 1989; the two-loop recursion and the line search follow Nocedal and Wright, Numerical Optimization
 (2006), algorithms 7.4, 3.5 and 3.6, with cubic interpolation (their equation 3.59). The recursion works on coefficients
 alone: every vector in it is a sum of the gradient and the pairs, so their products with one another are all it needs
-(Chen, Wang, Zhou 2014, "Large-scale L-BFGS using MapReduce"). A picture's worth of memory per pair is read twice a step
-and not eight times.
+(Chen, Wang, Zhou 2014, "Large-scale L-BFGS using MapReduce"). The pairs are read in two passes, for the products and
+for the sum, and no direction under way is written and read again for each of them.
 """
 import math
 from typing import NamedTuple

@@ -77,8 +77,8 @@ class Op:
     layer = None        # the name of the network layer that this op computes, if it is one
     kind = None         # the layer kind that gradient rules go by, e.g. "relu"
     new_gradients = False       # backward returns arrays that nobody else holds, so others may be added to them
-    adds = False        # pull(dy, choose, more, own) takes the gradient in two parts, dy and `more`; it may write into
-#                         dy if that is its own
+    # pull(dy, choose, more, own) takes the gradient in two parts, dy and `more` or None, and may write into its own dy
+    adds = False
 
     def forward(self, *arrays):
         raise TypeError(f"{type(self).__name__} defines no forward")
