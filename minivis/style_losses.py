@@ -48,8 +48,7 @@ def moments(net, layer, values):
     wanted = mean_and_deviation(losses.of_whole(moment_statistic, Tensor(values))).data
 
     def loss(s):
-        d = mean_and_deviation(s) - wanted.astype(s.dtype)
-        return ops.sum(d * d, (1, 2)) * (1 / wanted.shape[2])
+        return ops.squared_distance(mean_and_deviation(s), wanted.astype(s.dtype)) * (1 / wanted.shape[2])
     return Term(f"moments {layer}", net.layer_name(layer), moment_statistic, loss)
 
 
@@ -82,8 +81,7 @@ def correlations(net, layer, values):
         shared = [m for m in _moves(*a.shape[1:3]) if m in wanted]
         total = None
         for move in shared:
-            d = _moved_gram(a, move) - wanted[move].astype(a.dtype)
-            here = ops.mean(d * d, (1, 2))
+            here = ops.squared_distance(_moved_gram(a, move), wanted[move].astype(a.dtype)) * (1 / wanted[move].size)
             total = here if total is None else total + here
         return total * (1 / len(shared))
     return _whole_term("correlations", net, layer, loss)
@@ -146,8 +144,7 @@ def _to_ranks(a, wanted, shape=None):
     quantiles = xp.asarray(_quantiles(wanted, M))
     ranks = xp.argsort(xp.argsort(a.data, axis=1), axis=1)
     aim = xp.stack([xp.take_along_axis(quantiles, r, 0) for r in ranks]).astype(a.dtype)
-    d = a - aim
-    return ops.mean(d * d, (1, 2))
+    return ops.squared_distance(a, aim) * (1 / aim[0].size)
 
 
 def _quantiles(ordered, count):
@@ -189,8 +186,7 @@ def patches(net, layer, values, side=3):
         for dy in range(side):
             for dx in range(side):
                 aim = np.stack([source[p[:, 0] + dy, p[:, 1] + dx].reshape(h, w, C) for p in near])
-                d = a[:, dy:dy + h, dx:dx + w] - xp.asarray(aim.astype(a.dtype))
-                here = ops.sum(d * d, (1, 2, 3))
+                here = ops.squared_distance(a[:, dy:dy + h, dx:dx + w], xp.asarray(aim.astype(a.dtype)))
                 total = here if total is None else total + here
         return total * (1 / (side * side * h * w * C))
     return _whole_term("patches", net, layer, loss)

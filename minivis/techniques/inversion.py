@@ -150,8 +150,7 @@ def reconstruction(net, layer, code, size, *, steps, tv, alpha, alpha_weight, pa
         t = Tensor(z, needs_grad=True)
         levels = p(t)
         seen = p.units.rounded(levels) if i >= rounded_from else levels
-        d = net(p.units.of(seen), layers=[layer])[layer] - code
-        match = ops.sum(ops.square(d), tuple(range(1, d.ndim))) * (1 / energy)
+        match = ops.squared_distance(net(p.units.of(seen), layers=[layer])[layer], code) * (1 / energy)
         loss, terms = match, {"match": host(match.data).astype(np.float64)}
         for name, weight, f in (("tv", tv, variation), ("alpha", alpha_weight, lambda v: power_norm(v, alpha))):
             if weight:
