@@ -66,6 +66,12 @@ def empty(shape, like):
     return xp(like).empty(shape, like.dtype)
 
 
+def keeping():
+    """`with keeping():` around a loop whose rounds make and drop the same large arrays: on the CPU their memory stays
+    with the process meanwhile. CuPy's pool does so anyway."""
+    return _load("cpu").Keeping()
+
+
 def apply(name, x, y, out=None):
     """The function of this name ("add", "subtract", "multiply") of each number of x and of y, which is an array of x's
     shape that lives in the same place, or of one number. out may be x."""

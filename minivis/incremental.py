@@ -19,7 +19,7 @@ from .batching import default_budget, parse_bytes, split
 from .chains import Chain, step_of
 from .dirty_boxes import TILE, WINDOWS, Boxes, Reach, groups, scaled
 from .kernels import cpu
-from .kernels.cpu import buffers, threads
+from .kernels.cpu import threads
 from .kernels.cpu.boxes import Patches
 from .layer_ops import run_layer
 from .layers import Layer
@@ -29,7 +29,6 @@ from .tensor import Tensor
 
 MOST_AT_ONCE = 256      # more pictures in a batch would gain nothing
 CACHED = 8 << 20        # bytes of a batch's cuttings: what is laid out should be read again before it leaves the caches
-KEPT = 128 << 20        # bytes of values that layers leave and the next layers' are laid into
 DENSE_ROWS, LARGE_MATRIX, SLAB = 256, 1 << 20, 256      # rows of a block; the size that needs so many; columns a thread
 
 
@@ -136,7 +135,7 @@ class Incremental:
             values = self._above(rows)
             found.append(values if weights is None else _weighed(values, weights))
 
-        with buffers.Keeping(min(KEPT, budget // 4)):
+        with kernels.keeping():
             for part in split(len(boxes), each, budget):
                 where, cells = self._below(boxes[part], [content(i) for i in range(part.start, part.stop)])
                 if whole or where is None:

@@ -61,8 +61,9 @@ class Run:
             self._resume(start)
 
     def __iter__(self):
-        while self.done < self.steps:
-            yield self.advance()
+        with kernels.keeping():
+            while self.done < self.steps:
+                yield self.advance()
 
     def advance(self):
         """Take one step."""

@@ -29,7 +29,7 @@ from . import (
     weight_gradient,
 )
 from .blas import sparse_rows, unpack_mask, unpack_switch  # noqa: F401
-from .buffers import empty  # noqa: F401
+from .buffers import Keeping, empty  # noqa: F401
 from .elementwise import apply  # noqa: F401
 from .threads import get_threads, set_threads  # noqa: F401
 

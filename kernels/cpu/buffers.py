@@ -2,8 +2,8 @@
 
 A lease belongs to one call and goes back when the call ends, so two calls at the same time never share memory. Results
 that live on (`empty`) lie in blocks of the same kind, which go back when nobody refers to them any more. Idle and
-leased blocks together take at most SPARE bytes more than was once leased at the same time; `Keeping` allows more for a
-while; `release` frees what is idle.
+leased blocks together take at most SPARE bytes more than was once leased at the same time, and inside of `Keeping` all
+blocks at most SPARE bytes more than were in use at once; `release` frees what is idle.
 """
 import collections
 import math
@@ -18,10 +18,11 @@ SPARE = 32 << 20
 SMALL = 1 << 17         # arrays below come from NumPy, whose small blocks stay with the process anyway
 
 _lock = threading.Lock()
-_spare = SPARE
 _idle = []              # blocks nobody uses, least recently used first
 _lent = 0               # bytes leased now
 _most = 0               # and the most there ever were at once
+_living = 0             # bytes of blocks that arrays lie in
+_keepers, _in_use = 0, 0        # how many Keeping there are; since the first of them began, the most leased and living
 _gone = collections.deque()     # blocks of arrays that are gone: nobody may take a lock where arrays happen to end
 
 
@@ -41,32 +42,30 @@ class Lease:
 
 
 class Keeping:
-    """`with Keeping(size):` so many bytes more may lie idle meanwhile: for a loop that makes and drops large arrays of
-    the same sizes again and again."""
-
-    def __init__(self, size):
-        self.size = size
+    """`with Keeping():` what falls idle meanwhile is kept: for a loop that makes and drops large arrays of the same
+    sizes again and again, whose memory would else come from the system in every round. Hardly more memory than the loop
+    itself needs at once."""
 
     def __enter__(self):
-        self._allow(self.size)
+        global _keepers, _in_use
+        with _lock:
+            _in_use = max(_in_use, _lent + _living) if _keepers else _lent + _living
+            _keepers += 1
 
     def __exit__(self, *_):
-        self._allow(-self.size)
-
-    def _allow(self, size):
-        global _spare
+        global _keepers
         with _lock:
-            _spare += size
+            _keepers -= 1
             _trim()
 
 
 def take(size):
     """The smallest idle block that is large enough, else a new one."""
-    global _lent, _most
+    global _lent, _most, _in_use
     with _lock:
         block = _found(size, math.inf)  # as it comes back soon, it may be much larger
         _lent += block.size
-        _most = max(_most, _lent)
+        _most, _in_use = max(_most, _lent), max(_in_use, _lent + _living)
     return block
 
 
@@ -83,10 +82,13 @@ def empty(shape, dtype):
     are gone. Not counted as leased: what callers keep is theirs."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if not SMALL <= size <= _spare:
+    global _living, _in_use
+    if size < SMALL or (size > SPARE and not _keepers):
         return np.empty(shape, dtype)
     with _lock:
         block = _found(size, 2 * size + (1 << 20))      # do not bind a huge block for a small need
+        _living += block.size
+        _in_use = max(_in_use, _lent + _living)
     # views of views refer to the first array that lies on something else than an array, and keep that one alive
     whole = np.frombuffer(memoryview(block)[:size], dtype)
     weakref.finalize(whole, _gone.append, block).atexit = False
@@ -94,8 +96,10 @@ def empty(shape, dtype):
 
 
 def _found(size, most):
+    global _living
     while _gone:
         _idle.append(_gone.popleft())
+        _living -= _idle[-1].size
         _trim()
     best = None
     for i, block in enumerate(_idle):
@@ -105,15 +109,17 @@ def _found(size, most):
 
 
 def _trim():
-    while sum(b.size for b in _idle) + _lent > _most + _spare:
+    taken, most = (_lent + _living, _in_use) if _keepers else (_lent, _most)
+    while sum(b.size for b in _idle) + taken > most + SPARE:
         _idle.pop(0)
 
 
 def release():
     """Forget all idle blocks."""
-    global _most
+    global _most, _living
     with _lock:
-        _gone.clear()
+        while _gone:
+            _living -= _gone.popleft().size
         _idle.clear()
         _most = _lent
 

@@ -63,7 +63,7 @@ def test_what_many_kept_and_dropped_is_not_kept_idle():
 
 
 def test_more_is_kept_idle_while_a_loop_asks_for_it():
-    shape = (buffers.SPARE // 16,)
+    shape, living = (buffers.SPARE // 16,), buffers._living
 
     def drop():
         held = [buffers.empty(shape, np.float32) for _ in range(20)]
@@ -71,11 +71,15 @@ def test_more_is_kept_idle_while_a_loop_asks_for_it():
         del held
         buffers.empty(LARGE, np.float32)
         return places
-    with buffers.Keeping(5 * buffers.SPARE):
+    with kernels.keeping():
         first, second = drop(), drop()
         assert first == second and len(first) == 20
         assert not buffers.empty((buffers.SPARE // 2,), np.float32).flags.owndata
+        idle = sum(block.size for block in buffers._idle)
+        assert buffers.SPARE < idle + buffers._living + buffers._lent <= buffers._in_use + buffers.SPARE
     assert sum(block.size for block in buffers._idle) <= buffers.SPARE
+    buffers.release()
+    assert buffers._living == living
 
 
 @pytest.mark.parametrize("size", [1, buffers.SMALL // 4 - 1, buffers.SPARE // 4 + 1])
