@@ -105,12 +105,16 @@ def _found(size, most):
     for i, block in enumerate(_idle):
         if size <= block.size <= most and (best is None or block.size < _idle[best].size):
             best = i
-    return fresh(size) if best is None else _idle.pop(best)
+    if best is not None:
+        return _idle.pop(best)
+    _trim(size)                 # what goes makes room first
+    return fresh(size)
 
 
-def _trim():
+def _trim(wanted=0):
+    """Let go of what is idle beyond the limits; wanted: bytes about to be used."""
     taken, most = (_lent + _living, _in_use) if _keepers else (_lent, _most)
-    while sum(b.size for b in _idle) + taken > most + SPARE:
+    while _idle and sum(b.size for b in _idle) + taken + wanted > max(most, taken + wanted) + SPARE:
         _idle.pop(0)
 
 
