@@ -3,7 +3,6 @@
 `of(array)` gives the kernel set for the memory the array lives in. Every set defines the names, with the signatures,
 of `reference`; a test compares them. A kernel that a set does not have is a loud error, never a silent copy elsewhere.
 """
-import functools
 import importlib
 
 import numpy as np
@@ -122,6 +121,5 @@ class using:
         _forced = self.before
 
 
-@functools.cache
 def _load(name):
     return importlib.import_module(f"{__name__}.{name}")
