@@ -29,7 +29,7 @@ def run_layer(layer, inputs, weights, *, pool=None, train=None, keep=False, prec
     """
     op = BatchNormTrain(layer["eps"], rectify=True) if rectify else _make(layer, pool, train, precision)
     if out is not None:
-        op = Concatenate(out=out)
+        op.out = out
     op.layer = layer.name
     if layer.kind in ("add", "multiply") and len(inputs) > 2:
         return _pairwise(op, inputs, keep)

@@ -49,23 +49,23 @@ class Keeping:
     def __enter__(self):
         global _keepers, _in_use
         with _lock:
-            _in_use = max(_in_use, _lent + _living) if _keepers else _lent + _living
+            if not _keepers:
+                _in_use = _lent + _living
             _keepers += 1
 
     def __exit__(self, *_):
         global _keepers
         with _lock:
             _keepers -= 1
+            _collect()
             _trim()
 
 
 def take(size):
     """The smallest idle block that is large enough, else a new one."""
-    global _lent, _most, _in_use
     with _lock:
         block = _found(size, math.inf)  # as it comes back soon, it may be much larger
-        _lent += block.size
-        _most, _in_use = max(_most, _lent), max(_in_use, _lent + _living)
+        _count(lent=block.size)
     return block
 
 
@@ -82,25 +82,35 @@ def empty(shape, dtype):
     are gone. Not counted as leased: what callers keep is theirs."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    global _living, _in_use
     if size < SMALL or (size > SPARE and not _keepers):
         return np.empty(shape, dtype)
     with _lock:
         block = _found(size, 2 * size + (1 << 20))      # do not bind a huge block for a small need
-        _living += block.size
-        _in_use = max(_in_use, _lent + _living)
+        _count(living=block.size)
     # views of views refer to the first array that lies on something else than an array, and keep that one alive
     whole = np.frombuffer(memoryview(block)[:size], dtype)
     weakref.finalize(whole, _gone.append, block).atexit = False
     return whole.reshape(shape)
 
 
-def _found(size, most):
+def _count(lent=0, living=0):
+    """So many bytes more are in use."""
+    global _lent, _living, _most, _in_use
+    _lent, _living = _lent + lent, _living + living
+    _most, _in_use = max(_most, _lent), max(_in_use, _lent + _living)
+
+
+def _collect():
+    """The blocks of arrays that are gone are idle now."""
     global _living
     while _gone:
         _idle.append(_gone.popleft())
         _living -= _idle[-1].size
         _trim()
+
+
+def _found(size, most):
+    _collect()
     best = None
     for i, block in enumerate(_idle):
         if size <= block.size <= most and (best is None or block.size < _idle[best].size):
@@ -120,10 +130,9 @@ def _trim(wanted=0):
 
 def release():
     """Forget all idle blocks."""
-    global _most, _living
+    global _most
     with _lock:
-        while _gone:
-            _living -= _gone.popleft().size
+        _collect()
         _idle.clear()
         _most = _lent
 

@@ -133,15 +133,16 @@ def _backward(dy, dx, plan, kept, rules, more=None, own=False):
     """Fill dx. The `dy` that a stage is handed has been through the rule of the ReLU at the end of that stage."""
     arenas = _Arenas(plan)
     spread = False                          # dy has the size before the stage's pooling
+    into = dy if own and dy.flags.c_contiguous else None
     if not (plan[-1][0].relu and _rule(plan[-1], rules) in RULES):
         # `pull` adds what has arrived, and reads a part of a larger array's channels as it stands; nobody else does
-        dy = np.ascontiguousarray(dy) if more is None else elementwise.apply("add", dy, more)
+        dy = np.ascontiguousarray(dy) if more is None else elementwise.apply("add", dy, more, into)
     try:
         for i in range(len(plan) - 1, -1, -1):
             stage, decisions, rule = plan[i][0], kept[i], _rule(plan[i], rules)
             if i == len(plan) - 1 and stage.relu:
                 if rule in RULES:
-                    through = dy if own and dy.flags.c_contiguous else arenas.array(i, dy.shape)
+                    through = arenas.array(i, dy.shape) if into is None else into
                     decisions.pull(dy, rule, through, more)
                     dy = through
                 else:

@@ -124,57 +124,41 @@ def _pull_sum_vectors(b, source, more, target, decisions, count, rule):
 
 
 @helper
-def _summed_rows(d, first, last):
-    """Rows of the map, K a multiple of LANES, from the sum of two arrays."""
-    row_bytes = d[W] * d[K] * 4
-    for row in range(first, last):
-        image = row // d[H]
-        decisions = d[DECISIONS] + (image * d[ROWS] + row - image * d[H]) * d[COLUMNS] * d[BYTES]
-        source, more, target = d[SOURCE] + row * d[W] * d[PITCH], d[MORE] + row * row_bytes, d[TARGET] + row * row_bytes
-        if d[PITCH] == d[K] * 4:
-            _pull_sum_vectors(source, more, target, decisions, d[W] * d[K], d[RULE])
-            continue
-        for j in range(d[W]):
-            _pull_sum_vectors(source + j * d[PITCH], more + j * d[K] * 4, target + j * d[K] * 4,
-                              decisions + j * d[BYTES], d[K], d[RULE])
-
-
-@helper
-def _rows(d, scratch, first, last, vectors):
+def _rows(d, scratch, first, last, vectors, summed):
     """Rows of the map; where K is no multiple of LANES each position goes through a patch. PITCH: bytes from one
-    position of the source to the next."""
+    position of the source to the next. summed: what to do where MORE is to be added to the source; None if it never
+    is."""
     channels = d[K] * 4
     whole = (d[K] + v.LANES - 1) // v.LANES * v.LANES
     for row in range(first, last):
         image = row // d[H]
         decisions = d[DECISIONS] + (image * d[ROWS] + row - image * d[H]) * d[COLUMNS] * d[BYTES]
         source, target = d[SOURCE] + row * d[W] * d[PITCH], d[TARGET] + row * d[W] * channels
+        positions, count = d[W], whole
         if whole == d[K] and d[PITCH] == channels:
-            vectors(source, target, decisions, d[W] * whole, d[RULE])
-            continue
-        for j in range(d[W]):
+            positions, count = 1, d[W] * whole          # the row in one go
+        for j in range(positions):
             here, there, bits = source + j * d[PITCH], target + j * channels, decisions + j * d[BYTES]
-            if whole == d[K]:
-                vectors(here, there, bits, whole, d[RULE])
-            else:
+            if whole != d[K]:
                 v.copy(scratch, here, channels)
                 vectors(scratch, scratch, bits, whole, d[RULE])
                 v.copy(there, scratch, channels)
+            elif summed is not None and d[MORE]:
+                summed(here, d[MORE] + (row * d[W] + j) * channels, there, bits, count, d[RULE])
+            else:
+                vectors(here, there, bits, count, d[RULE])
 
 
 @kernel
 def _record(d, scratch, first, last):
-    _rows(d, scratch, first, last, _record_vectors)
+    _rows(d, scratch, first, last, _record_vectors, None)
 
 
 @kernel
 def _pull_bits(d, scratch, first, last):
-    if d[MORE]:
-        _summed_rows(d, first, last)
-    else:
-        _rows(d, scratch, first, last, pull_bits_vectors)
+    _rows(d, scratch, first, last, pull_bits_vectors, _pull_sum_vectors)
 
 
 @kernel
 def _pull_bytes(d, scratch, first, last):
-    _rows(d, scratch, first, last, _pull_bytes_vectors)
+    _rows(d, scratch, first, last, _pull_bytes_vectors, None)

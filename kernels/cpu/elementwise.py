@@ -86,17 +86,12 @@ def products(xs, ys):
     not depend on the number of threads, nor on which others are asked for."""
     size = xs[0].size
     if size < PART or not _plain_vectors([*xs, *ys]):
-        return plain_products(xs, ys)
+        return sums.products(xs, ys)
     parts = np.empty((-(-size // PART), len(xs), len(ys)))
     table = np.array([address(a) for a in (*xs, *ys)], np.int64)
     d = np.array([address(parts), address(table), len(xs), len(ys), size], np.int64)
     threads.run(product_parts, d, len(parts), max(1, len(parts) // 16), 8 * BLOCK)
     return parts.sum(axis=0)
-
-
-def plain_products(xs, ys):
-    """The same without compiled code."""
-    return sums.products(xs, ys, np)
 
 
 def _plain_vectors(arrays):

@@ -47,12 +47,13 @@ class Transpose(Op):
 
 
 class Concatenate(Op):
-    """Inputs joined along an axis: channels by default. out: the array for the result; what lies in its place there
-    already is not copied."""
+    """Inputs joined along an axis: channels by default. `out`, set before the call: the array for the result; what lies
+    in its place there already is not copied."""
     kind = "concat"
+    out = None
 
-    def __init__(self, axis=-1, out=None):
-        self.axis, self.out = axis, out
+    def __init__(self, axis=-1):
+        self.axis = axis
 
     def forward(self, *xs):
         axis, = normal_axes(self.axis, xs[0].ndim, "concatenate")
