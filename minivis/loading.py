@@ -46,6 +46,7 @@ def random_network(architecture, head=True, seed=0, precision="float32"):
     """
     from . import architectures
     table = architectures.table(architecture, head)
+    kernels.prepare()
     fields = {key: table[key] for key in ("logits_layer", "features_layer")}
     layers = Table(table["layers"])
     size = layers.layers[0]["shape"][:2]

@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-# a helper takes them in this order, while the process itself begins with its first convolution
-USUAL = ("taps.pack_float32", "max_pooling._max_vectors", "winograd_jobs.forward_4", "taps.tiles_float32",
+# a helper takes them in this order, the longest first; meanwhile the process itself makes what its first layers need
+USUAL = ("winograd_jobs.forward_4", "taps.tiles_float32", "taps.pack_float32", "max_pooling._max_vectors",
          "winograd_jobs.gradient_4", "direct.gradient_strips")
 _PATIENCE = 120         # seconds after which a claim counts no more
 _HELPERS = 3            # processes at most
@@ -99,7 +99,6 @@ def start(folder, cores, names):
 
 def work(parent, names):
     """What a helper does."""
-    sys.modules["scipy"] = None     # Numba would import it for code that calls BLAS; ours does not, and it takes long
     package = __name__.rpartition(".")[0]
     importlib.import_module(package)
     cache = importlib.import_module(f"{package}.compile_cache")

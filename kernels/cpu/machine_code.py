@@ -5,29 +5,29 @@ itself it would optimise every module, translate it to machine code of its own, 
 those again, level by level, each time with LLVM's full list of passes. Most of that is lost on our kernels: nobody
 calls a helper by itself, and the inner loops are written in vectors already (vector.py), which only makes them longer.
 Here the modules stay as Numba wrote them until the kernel is complete. Then they are joined, every helper is written
-into its callers, and the whole is optimised and translated once. A kernel is ready in half the time or less.
+into its callers, and the whole is optimised once. What vector.py wrote joins it after that, and all is translated to
+machine code. A kernel is ready in half the time or less.
 
-This file is imported only when something has to be compiled: it brings Numba with it.
+This file is imported only when something has to be compiled: it brings Numba with it (numba_target.py).
 """
 import llvmlite.binding as llvm
-import numba
-from numba.core import codegen, compiler_lock
-from numba.core.registry import cpu_target
+from numba import extending, types
+from numba.core import compiler_lock
+
+from . import numba_target, vector
 
 # what machine code may call outside itself, in any process: the C library's own
 SYSTEM_CALLS = {"memcpy", "memset", "memmove", "pow", "powf", "exp", "expf", "log", "logf", "floor", "floorf", "ceil",
                 "ceilf", "fma", "fmaf", "bzero", "fmaxf", "fminf"}
-FUNCTION = {"nogil": True, "error_model": "numpy", "boundscheck": False, "no_cpython_wrapper": True,
-            "no_cfunc_wrapper": True}
 
 
 def helper(function):
     """The function as compiled code may call it; Python itself cannot."""
-    return numba.njit(forceinline=True, **FUNCTION)(function)
+    return numba_target.function(function, forceinline=True)
 
 
 def intrinsic(function):
-    return numba.extending.intrinsic(function)
+    return extending.intrinsic(function)
 
 
 def compiled(function):
@@ -50,70 +50,31 @@ def assembly(function):
 def _translate(function):
     """-> (symbol of the kernel, its optimised module, the machine it is for)"""
     with compiler_lock.global_compiler_lock:
-        target = cpu_target.target_context.codegen()
-        target._library_class = _Library                # of this one object; it is Numba's own again below
-        try:
-            symbol, module = _front_end(function)
-        finally:
-            del target._library_class
-        foreign = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-        if foreign - SYSTEM_CALLS:
-            raise RuntimeError(f"kernel {function.__name__} would call {', '.join(sorted(foreign - SYSTEM_CALLS))}, "
-                               "which is not there in a process without Numba: make no arrays and raise no errors in a "
-                               "kernel")
-        _optimise(module, symbol, target._tm)
-    return symbol, module, target._tm
+        symbol, module = _front_end(function)
+        foreign = _calls(module) - set(vector.written) - SYSTEM_CALLS
+        if foreign:
+            raise RuntimeError(f"kernel {function.__name__} would call {', '.join(sorted(foreign))}, which is not "
+                               "there in a process without Numba: make no arrays and raise no errors in a kernel")
+        machine = numba_target.target_machine()
+        _optimise(module, symbol, machine)
+        for name in sorted(_calls(module) & set(vector.written)):
+            _add(module, name)
+    return symbol, module, machine
+
+
+def _calls(module):
+    """The names of functions that lie outside."""
+    return {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
 
 
 def _front_end(function):
     """-> (symbol, module) with the kernel and all its helpers as Numba wrote them"""
-    types = numba.types
     signature = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
-    dispatcher = numba.njit(**FUNCTION)(function)
-    dispatcher.compile(signature)
-    result = dispatcher.overloads[signature.args]
+    made = numba_target.function(function)
+    with numba_target.selected():
+        made.compile(signature)
+    result = made.overloads[signature.args]
     return result.fndesc.llvm_func_name, result.library._get_module_for_linking()
-
-
-class _Library(codegen.JITCodeLibrary):
-    """What Numba keeps a function's module in; this one leaves the module alone."""
-
-    @property
-    def codegen(self):
-        return _NoEnvironment()
-
-    def _optimize_functions(self, module):
-        module.data_layout = self._codegen._data_layout
-
-    def finalize(self):
-        self._finalized = True
-
-    def get_pointer_to_function(self, name):
-        self._ensure_finalized()
-        return 0                        # there is no machine code of a function alone
-
-    def _get_module_for_linking(self):
-        """The module and those of everything it calls, joined. Numba asks where other functions join this one."""
-        if self._shared_module is None:
-            self._shared_module, joined, missing = self._final_module.clone(), {self}, [*self._linking_libraries]
-            while missing:
-                library = missing.pop()
-                if library not in joined:
-                    joined.add(library)
-                    missing += library._linking_libraries
-                    part = library._final_module.clone()
-                    for each in part.functions:
-                        if not each.is_declaration:
-                            each.linkage = "linkonce_odr"
-                    self._shared_module.link_in(part)
-        return self._shared_module
-
-
-class _NoEnvironment:
-    """Numba hands every function a place for its globals, which functions without Python objects do not look at."""
-
-    def set_env(self, name, environment):
-        pass
 
 
 def _optimise(module, symbol, machine):
@@ -131,3 +92,11 @@ def _optimise(module, symbol, machine):
     join.run(module, builder)
     builder.getModulePassManager().run(module, builder)
     module.verify()
+
+
+def _add(module, name):
+    """Join a function that vector.py wrote: after the optimiser, which it does not need."""
+    part = llvm.parse_assembly(vector.written[name])
+    part.triple, part.data_layout = module.triple, module.data_layout
+    module.link_in(part)
+    module.get_function(name).linkage = "internal"

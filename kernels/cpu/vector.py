@@ -12,6 +12,7 @@ registers and schedules. Everything around them stays plain Numba.
 and Python's own ints, floats and loops run while the code is being written: a Python `for` is an unrolled loop.
 """
 import inspect
+import itertools
 
 from llvmlite import ir
 
@@ -50,15 +51,36 @@ FLOAT32 = Number(ir.FloatType(), 4, "f32")
 FLOAT64 = Number(ir.DoubleType(), 8, "f64")
 
 
-def emit(arguments):
-    """Decorator: `body(b, *values)` writes the code with the builder b -> a function of so many ints, for kernels."""
+_numbers = itertools.count()
+written = {}        # name of a function that `emit` made: the text of an LLVM module with nothing else in it
+
+
+def emit(arguments, inline=False):
+    """Decorator: `body(b, *values)` writes the code with the builder b -> a function of so many ints, for kernels.
+
+    The code becomes a function of its own that LLVM translates as it stands (machine_code.py): it says already which
+    vector waits in which register. Its optimiser would take longer over it than over everything else together, and
+    gain nothing. inline: it is written into its callers instead and optimised with them, for code of a few lines.
+    """
     def decorate(body):
+        name = f"minivis.{body.__module__}.{body.__qualname__}.{next(_numbers)}"
+        kind = ir.FunctionType(ir.VoidType(), [I64] * arguments)
+
+        def call(b, *values):
+            if name not in written:
+                function = ir.Function(ir.Module(name), kind, name)
+                own = ir.IRBuilder(function.append_basic_block("entry"))
+                body(own, *function.args)
+                own.ret_void()
+                written[name] = str(function.module)
+            b.call(_declare(b, name, kind), values)
+
         def define(typing_context, *args):
             from numba import types  # here, so that a process with all kernels on disk does not import Numba
 
             def generate(context, builder, signature, values):
                 values = [context.cast(builder, v, t, types.intp) for v, t in zip(values, args)]
-                body(builder, *values)
+                (body if inline else call)(builder, *values)
                 return context.get_dummy_value()
             return types.void(*args), generate
         define.__name__ = body.__name__
@@ -99,7 +121,7 @@ def everywhere(b, value, lanes=LANES):
     """One number or condition, known at run time, in all lanes."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = b.insert_element(undefined, value, I32(0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), None))
 
 
 def load_bytes(b, address):
@@ -252,7 +274,7 @@ def choose(b, number, last, write):
 # ------------------------------------------------------------------------------------------------ whole ranges
 
 
-@emit(3)
+@emit(3, inline=True)
 def copy(b, target, source, size):
     """Copy `size` bytes."""
     pointer = I8.as_pointer()
@@ -261,7 +283,7 @@ def copy(b, target, source, size):
            [b.inttoptr(target, pointer), b.inttoptr(source, pointer), size, ir.IntType(1)(0)])
 
 
-@emit(2)
+@emit(2, inline=True)
 def clear(b, target, size):
     """Set `size` bytes to zero."""
     pointer = I8.as_pointer()
@@ -269,7 +291,7 @@ def clear(b, target, size):
     b.call(_declare(b, "llvm.memset.p0.i64", kind), [b.inttoptr(target, pointer), I8(0), size, ir.IntType(1)(0)])
 
 
-@emit(4)
+@emit(4, inline=True)
 def prefetch_rows(b, address, row, rows, size):
     """Ask for `rows` pieces of memory of `size` bytes, `row` bytes apart."""
     outer = Loop(b, rows, [address])

@@ -36,7 +36,8 @@ def package(tmp_path):
     """A copy of the cache's file with one small kernel beside it, in a process of its own."""
     (tmp_path / "cpu_copy").mkdir()
     (tmp_path / "cpu_copy" / "__init__.py").write_text("from . import sample")
-    for name in ("compile_cache.py", "compile_ahead.py", "machine_code.py", "threads.py", "buffers.py"):
+    for name in ("compile_cache.py", "compile_ahead.py", "machine_code.py", "numba_target.py", "vector.py",
+                 "threads.py", "buffers.py"):
         shutil.copy(PACKAGE / name, tmp_path / "cpu_copy")
     (tmp_path / "cpu_copy" / "sample.py").write_text(SAMPLE.replace("FACTOR", "2"))
     return tmp_path
@@ -116,6 +117,29 @@ def test_numba_serves_the_users_own_functions_as_before(package):
     out = subprocess.run([sys.executable, "-c", USERS_CODE], env=env, capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     assert out.stdout.split() == ["405", "-1", "5.0", str(30 + 17 ** 5 + 18.0)]
+
+
+EXTREMES = """
+import sys, numpy as np
+from cpu_copy.compile_cache import kernel
+@kernel
+def extremes(d, scratch, first, last):
+    d[0] = min(first, last, 2) + 10 * max(-first, last)
+    d[1] = int(100 * min(first / 4, 2.75)) + int(100 * max(first / 4, last))
+    d[2] = max(first > last, last > first)
+d = np.zeros(3, np.int64)
+extremes(d, 0, 5, -3)
+print(*d, *("numba.np.arraymath" in sys.modules, "scipy.linalg" in sys.modules))
+"""
+
+
+def test_min_and_max_are_right_for_whole_numbers_and_others_and_what_kernels_do_not_need_is_not_loaded(package):
+    (package / "cpu_copy" / "sample.py").write_text("")
+    (package / "extremes.py").write_text(EXTREMES)
+    env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
+    out = subprocess.run([sys.executable, "-m", "extremes"], env=env, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.split() == [str(-3 + 10 * -3), str(125 + 125), "1", "False", "False"]
 
 
 def test_what_a_kernel_calls_is_written_into_it():
