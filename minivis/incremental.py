@@ -28,7 +28,7 @@ from .shapes import infer_shapes
 from .tensor import Tensor
 
 MOST_AT_ONCE = 256      # more pictures in a batch would gain nothing
-CACHED = 8 << 20        # bytes of a batch's cuttings: what is laid out should be read again before it leaves the caches
+CACHED = 12 << 20       # bytes of a batch's cuttings: what is laid out should be read again before it leaves the caches
 DENSE_ROWS, LARGE_MATRIX, SLAB = 256, 1 << 20, 256      # rows of a block; the size that needs so many; columns a thread
 
 
@@ -211,17 +211,15 @@ class Incremental:
 
     def _cut(self, name, source, where, cells, members, start, size, out=None):
         """(n, h, w, C): what outputs of boxes of `size` at `start` read in `source`, of the pictures `members`."""
-        shape, values = size, self.values[source]
+        shape, values, step, before = size, self.values[source], 1, 0
         if self.table[name].kind in WINDOWS:
             geometry = self.reach.geometry(name)
             shape = [(side - 1) * stride + extent for side, (extent, stride, _, _) in zip(size, geometry)]
-            start = np.stack([start[:, a] * geometry[a][1] - geometry[a][2] for a in (0, 1)], axis=1)
+            step, before = np.array([g[1:3] for g in geometry]).T
             values = self._with_padding(name, source, geometry)
-            before = [g[2] for g in geometry]
-        else:
-            before = [0, 0]
-        return cpu.cut_boxes(values, start + before, shape, cells[source], members,
-                             where[source].start[members] - start, out)
+        places = start * step                   # counted from the first row and column of the padding
+        return cpu.cut_boxes(values, places, shape, cells[source], members,
+                             where[source].start[members] + before - places, out)
 
     def _with_padding(self, name, source, geometry):
         """The clean values of `source` with all the padding that layer `name` reads around them."""
@@ -284,7 +282,8 @@ class Incremental:
         """(N, ...): a layer's values of all pictures."""
         if where is None:
             return new
-        values = self.xp.repeat(self.values[name], len(new), axis=0)
+        values = kernels.empty((len(new), *self.shapes[name]), self.clean)
+        values[:] = self.values[name]
         for picture, cells, (top, left) in zip(values, new, where.start.tolist()):
             if cells is not None:
                 _paste(picture, cells, top, left)

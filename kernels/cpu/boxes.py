@@ -50,7 +50,7 @@ class Patches:
     """Cells of N pictures: of each an array (h, w, C), somewhere in a batch (n, H, W, C) of such arrays, or none."""
 
     def __init__(self, count):
-        self.batches, self.batch = [], np.full(count, -1)
+        self.batches, self.lie, self.batch = [], [], np.full(count, -1)
         self.place, self.corner, self.size = np.zeros(count, int), np.zeros((count, 2), int), np.zeros((count, 2), int)
 
     def put(self, members, batch, corner, size):
@@ -58,6 +58,7 @@ class Patches:
         self.batch[members], self.place[members] = len(self.batches), np.arange(len(members))
         self.corner[members], self.size[members] = corner, size
         self.batches.append(batch)
+        self.lie.append((address(batch), *batch.strides[:3]))
 
     def __len__(self):
         return len(self.batch)
@@ -72,8 +73,7 @@ class Patches:
         """(n, 4) of these pictures: address, height, width, words from a row to the next; 0 where there is none."""
         if not self.batches:
             return np.zeros((len(members), 4), np.int64)
-        lie = np.array([(address(b), *b.strides[:3]) for b in self.batches], np.int64)
-        start, picture, row, column = lie[self.batch[members]].T
+        start, picture, row, column = np.array(self.lie, np.int64)[self.batch[members]].T
         corner = self.corner[members]
         start = start + self.place[members] * picture + corner[:, 0] * row + corner[:, 1] * column
         found = np.stack([start, *self.size[members].T, row // 4], axis=1)
