@@ -4,6 +4,7 @@
 of `reference`; a test compares them. A kernel that a set does not have is a loud error, never a silent copy elsewhere.
 """
 import importlib
+import sys
 
 import numpy as np
 
@@ -122,4 +123,5 @@ class using:
 
 
 def _load(name):
-    return importlib.import_module(f"{__name__}.{name}")
+    full = f"{__name__}.{name}"
+    return sys.modules.get(full) or importlib.import_module(full)      # asked for several times in every layer

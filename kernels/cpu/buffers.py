@@ -19,6 +19,7 @@ SMALL = 1 << 17         # arrays below come from NumPy, whose small blocks stay 
 
 _lock = threading.Lock()
 _idle = []              # blocks nobody uses, least recently used first
+_resting = 0            # bytes of those
 _lent = 0               # bytes leased now
 _most = 0               # and the most there ever were at once
 _living = 0             # bytes of blocks that arrays lie in
@@ -73,7 +74,7 @@ def give(block):
     global _lent
     with _lock:
         _lent -= block.size
-        _idle.append(block)
+        _rest(block)
         _trim()
 
 
@@ -100,12 +101,28 @@ def _count(lent=0, living=0):
     _most, _in_use = max(_most, _lent), max(_in_use, _lent + _living)
 
 
+def _rest(block):
+    """The block is idle now."""
+    global _resting
+    _idle.append(block)
+    _resting += block.size
+
+
+def _take_out(i):
+    """-> idle block i, no longer among them."""
+    global _resting
+    block = _idle.pop(i)
+    _resting -= block.size
+    return block
+
+
 def _collect():
     """The blocks of arrays that are gone are idle now."""
     global _living
     while _gone:
-        _idle.append(_gone.popleft())
-        _living -= _idle[-1].size
+        block = _gone.popleft()
+        _living -= block.size
+        _rest(block)
         _trim()
 
 
@@ -116,7 +133,7 @@ def _found(size, most):
         if size <= block.size <= most and (best is None or block.size < _idle[best].size):
             best = i
     if best is not None:
-        return _idle.pop(best)
+        return _take_out(best)
     _trim(size)                 # what goes makes room first
     return fresh(size)
 
@@ -124,8 +141,8 @@ def _found(size, most):
 def _trim(wanted=0):
     """Let go of what is idle beyond the limits; wanted: bytes about to be used."""
     taken, most = (_lent + _living, _in_use) if _keepers else (_lent, _most)
-    while _idle and sum(b.size for b in _idle) + taken + wanted > max(most, taken + wanted) + SPARE:
-        _idle.pop(0)
+    while _idle and _resting + taken + wanted > max(most, taken + wanted) + SPARE:
+        _take_out(0)
 
 
 def release():
@@ -133,7 +150,8 @@ def release():
     global _most
     with _lock:
         _collect()
-        _idle.clear()
+        while _idle:
+            _take_out(0)
         _most = _lent
 
 

@@ -2,6 +2,7 @@
 
 Each backward sends a gradient to the place its value came from; a place that was copied several times gets the sum.
 """
+import itertools
 import math
 
 import numpy as np
@@ -61,7 +62,7 @@ class Concatenate(Op):
         if len(rest) > 1:
             shapes = ", ".join(str(x.shape) for x in xs)
             raise ValueError(f"concatenate: inputs {shapes} may differ along axis {self.axis} only")
-        ends = np.cumsum([x.shape[axis] for x in xs]).tolist()
+        ends = list(itertools.accumulate(x.shape[axis] for x in xs))
         self.parts = [(slice(None),) * axis + (slice(a, b),) for a, b in zip([0, *ends], ends)]
         shape = (*xs[0].shape[:axis], ends[-1], *xs[0].shape[axis + 1:])
         out, self.out = self.out, None
