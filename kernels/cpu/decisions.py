@@ -96,31 +96,33 @@ def _record_vectors(b, source, target, bits, count, rule):
     loop.end([b.add(loop.carried[0], v.integer(v.BITS_BYTES))])
 
 
-def _pull_vectors(whole_bytes):
-    @v.emit(5)
-    def pull(b, source, target, decisions, count, rule):
-        loop = v.Loop(b, count, [decisions], step=v.LANES)
-        offset = v.scaled(b, loop.index, 4)
-        dy = v.load(b, b.add(source, offset))
-        if whole_bytes:
-            passes = b.icmp_unsigned(">=", v.load_bytes(b, loop.carried[0]), v.bytes_constant(POSITIVE))
-        else:
-            passes = v.load_bits(b, loop.carried[0])
-        v.store(b, v.rule(b, dy, passes, rule), b.add(target, offset))
-        loop.end([b.add(loop.carried[0], v.integer(v.LANES if whole_bytes else v.BITS_BYTES))])
-    return pull
+def _pull(b, gradient, target, decisions, count, rule, whole_bytes=False):
+    """target = gradient(offset) through the rule, for count numbers, a multiple of LANES."""
+    loop = v.Loop(b, count, [decisions], step=v.LANES)
+    offset = v.scaled(b, loop.index, 4)
+    dy = gradient(offset)
+    if whole_bytes:
+        passes = b.icmp_unsigned(">=", v.load_bytes(b, loop.carried[0]), v.bytes_constant(POSITIVE))
+    else:
+        passes = v.load_bits(b, loop.carried[0])
+    v.store(b, v.rule(b, dy, passes, rule), b.add(target, offset))
+    loop.end([b.add(loop.carried[0], v.integer(v.LANES if whole_bytes else v.BITS_BYTES))])
 
 
-pull_bits_vectors, _pull_bytes_vectors = _pull_vectors(False), _pull_vectors(True)
+@v.emit(5)
+def pull_bits_vectors(b, source, *arguments):
+    _pull(b, lambda offset: v.load(b, b.add(source, offset)), *arguments)
+
+
+@v.emit(5)
+def _pull_bytes_vectors(b, source, *arguments):
+    _pull(b, lambda offset: v.load(b, b.add(source, offset)), *arguments, whole_bytes=True)
 
 
 @v.emit(6)
-def _pull_sum_vectors(b, source, more, target, decisions, count, rule):
-    loop = v.Loop(b, count, [decisions], step=v.LANES)
-    offset = v.scaled(b, loop.index, 4)
-    dy = b.fadd(v.load(b, b.add(source, offset)), v.load(b, b.add(more, offset)))
-    v.store(b, v.rule(b, dy, v.load_bits(b, loop.carried[0]), rule), b.add(target, offset))
-    loop.end([b.add(loop.carried[0], v.integer(v.BITS_BYTES))])
+def _pull_sum_vectors(b, source, more, *arguments):
+    """Of two gradients together."""
+    _pull(b, lambda offset: b.fadd(v.load(b, b.add(source, offset)), v.load(b, b.add(more, offset))), *arguments)
 
 
 @helper
