@@ -50,7 +50,8 @@ class Patches:
     """Cells of N pictures: of each an array (h, w, C), somewhere in a batch (n, H, W, C) of such arrays, or none."""
 
     def __init__(self, count):
-        self.batches, self.lie, self.batch = [], [], np.full(count, -1)
+        self.batches, self.batch = [], np.full(count, -1)
+        self.lie = []           # where each batch lies: asked for at every cutting, so it is looked up once
         self.place, self.corner, self.size = np.zeros(count, int), np.zeros((count, 2), int), np.zeros((count, 2), int)
 
     def put(self, members, batch, corner, size):

@@ -12,7 +12,7 @@ from . import threads
 from . import vector as v
 from .addresses import address, are_channels
 from .compile_cache import helper, kernel
-from .winograd_transforms import POSITIVE
+from .winograd_transforms import POSITIVE, positive_before
 
 TILE = 4                            # rows and columns are padded to whole tiles of this side
 RULES = {None: 0, "plain": 0, "guided": 1, "deconv": 2}
@@ -101,10 +101,7 @@ def _pull(b, gradient, target, decisions, count, rule, whole_bytes=False):
     loop = v.Loop(b, count, [decisions], step=v.LANES)
     offset = v.scaled(b, loop.index, 4)
     dy = gradient(offset)
-    if whole_bytes:
-        passes = b.icmp_unsigned(">=", v.load_bytes(b, loop.carried[0]), v.bytes_constant(POSITIVE))
-    else:
-        passes = v.load_bits(b, loop.carried[0])
+    passes = positive_before(b, loop.carried[0], whole_bytes)
     v.store(b, v.rule(b, dy, passes, rule), b.add(target, offset))
     loop.end([b.add(loop.carried[0], v.integer(v.LANES if whole_bytes else v.BITS_BYTES))])
 

@@ -51,14 +51,15 @@ def _translate(function):
     """-> (symbol of the kernel, its optimised module, the machine it is for)"""
     with compiler_lock.global_compiler_lock:
         symbol, module = _front_end(function)
-        foreign = _calls(module) - set(vector.written) - SYSTEM_CALLS
+        foreign = _calls(module) - vector.written.keys() - SYSTEM_CALLS
         if foreign:
             raise RuntimeError(f"kernel {function.__name__} would call {', '.join(sorted(foreign))}, which is not "
                                "there in a process without Numba: make no arrays and raise no errors in a kernel")
         machine = numba_target.target_machine()
         _optimise(module, symbol, machine)
-        for name in sorted(_calls(module) & set(vector.written)):
+        for name in sorted(_calls(module) & vector.written.keys()):
             _add(module, name)
+        module.verify()
     return symbol, module, machine
 
 
@@ -91,7 +92,6 @@ def _optimise(module, symbol, machine):
     join.add_global_dead_code_eliminate_pass()
     join.run(module, builder)
     builder.getModulePassManager().run(module, builder)
-    module.verify()
 
 
 def _add(module, name):

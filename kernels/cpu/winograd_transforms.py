@@ -275,12 +275,15 @@ def _finish_pool(b, grid, at):
             v.store_bytes(b, b.or_(index, flag), byte)
 
 
+def positive_before(b, decision, whole_bytes):
+    """Whether x was positive, for a vector of decisions at an address: bytes of poolings, or bits."""
+    if whole_bytes:
+        return b.icmp_unsigned(">=", v.load_bytes(b, decision), v.bytes_constant(POSITIVE))
+    return v.load_bits(b, decision)
+
+
 def _finish_masked(b, grid, at, rule, whole_bytes):
     for i, line in enumerate(grid):
         for j, vector in enumerate(line):
             y, decision = at(i, j)
-            if whole_bytes:
-                passes = b.icmp_unsigned(">=", v.load_bytes(b, decision), v.bytes_constant(POSITIVE))
-            else:
-                passes = v.load_bits(b, decision)
-            v.store(b, v.rule(b, vector, passes, rule), y)
+            v.store(b, v.rule(b, vector, positive_before(b, decision, whole_bytes), rule), y)

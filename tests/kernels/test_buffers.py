@@ -77,9 +77,10 @@ def test_more_is_kept_idle_while_a_loop_asks_for_it():
         assert not buffers.empty((buffers.SPARE // 2,), np.float32).flags.owndata
         idle = sum(block.size for block in buffers._idle)
         assert buffers.SPARE < idle + buffers._living + buffers._lent <= buffers._in_use + buffers.SPARE
+        assert buffers._resting == idle
     assert not buffers._gone and sum(block.size for block in buffers._idle) <= buffers.SPARE
     buffers.release()
-    assert buffers._living == living
+    assert buffers._living == living and buffers._resting == 0
 
 
 @pytest.mark.parametrize("size", [1, buffers.SMALL // 4 - 1, buffers.SPARE // 4 + 1])

@@ -51,9 +51,9 @@ def make_usual(package):
     path.write_text(text)
 
 
-def call(package, cache=None):
+def call(package, cache=None, script=SCRIPT):
     env = {**os.environ, "MINIVIS_CACHE": str(cache or package / "cache"), "PYTHONPATH": str(package)}
-    out = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=False)
+    out = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     return out.stdout.split()
 
@@ -113,10 +113,7 @@ print(d[2], before(-17, 5), before(17.0, 5.0), after(17, 5, m))
 def test_numba_serves_the_users_own_functions_as_before(package):
     text = SAMPLE.replace("FACTOR", "2").replace("d[0] * twice(i)", "d[0] * (twice(i) // 1 % 1000)")
     (package / "cpu_copy" / "sample.py").write_text(text)
-    env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
-    out = subprocess.run([sys.executable, "-c", USERS_CODE], env=env, capture_output=True, text=True, check=False)
-    assert out.returncode == 0, out.stderr
-    assert out.stdout.split() == ["405", "-1", "5.0", str(30 + 17 ** 5 + 18.0)]
+    assert call(package, script=USERS_CODE) == ["405", "-1", "5.0", str(30 + 17 ** 5 + 18.0)]
 
 
 EXTREMES = """
@@ -134,12 +131,28 @@ print(*d, *("numba.np.arraymath" in sys.modules, "scipy.linalg" in sys.modules))
 
 
 def test_min_and_max_are_right_for_whole_numbers_and_others_and_what_kernels_do_not_need_is_not_loaded(package):
-    (package / "cpu_copy" / "sample.py").write_text("")
-    (package / "extremes.py").write_text(EXTREMES)
-    env = {**os.environ, "MINIVIS_CACHE": str(package / "cache"), "PYTHONPATH": str(package)}
-    out = subprocess.run([sys.executable, "-m", "extremes"], env=env, capture_output=True, text=True, check=False)
-    assert out.returncode == 0, out.stderr
-    assert out.stdout.split() == [str(-3 + 10 * -3), str(125 + 125), "1", "False", "False"]
+    assert call(package, script=EXTREMES) == [str(-3 + 10 * -3), str(125 + 125), "1", "False", "False"]
+
+
+BROKEN = """
+from cpu_copy import compile_cache, vector as v
+@v.emit(1)
+def broken(b, x):
+    later = b.add(x, v.integer(1))
+    b.position_at_start(b.block)
+    b.store(later, b.inttoptr(later, v.I64.as_pointer()))
+    b.position_at_end(b.block)
+@compile_cache.kernel
+def work(d, scratch, first, last): broken(first)
+try:
+    work.load()
+except compile_cache.CompileError as error:
+    print("dominate" in str(error))
+"""
+
+
+def test_vector_code_that_is_wrong_is_refused_before_it_can_end_the_process(package):
+    assert call(package, script=BROKEN) == ["True"]
 
 
 def test_what_a_kernel_calls_is_written_into_it():
